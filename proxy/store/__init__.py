@@ -1,0 +1,1 @@
+"""SQLite: one writing thread, many readers."""

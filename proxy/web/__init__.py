@@ -1,0 +1,1 @@
+"""HTTP towards clients: routes, handlers, errors, streaming, console."""
