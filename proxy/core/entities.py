@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
@@ -98,7 +98,7 @@ class Account:
     created_ms: int
 
 
-class Billing(str, Enum):
+class Billing(StrEnum):
     """How the charge of an exchange came about. docs/billing.md"""
 
     SETTLED = "settled"  # the usage that the provider reported
@@ -106,7 +106,7 @@ class Billing(str, Enum):
     VOID = "void"  # nothing charged
 
 
-class Finish(str, Enum):
+class Finish(StrEnum):
     """How an exchange ended. docs/billing.md"""
 
     OK = "ok"
@@ -166,8 +166,8 @@ class UsageRecord(msgspec.Struct, frozen=True):
     provider: str | None
     upstream_model: str | None
     status: int
-    billing: str
-    finish: str
+    billing: Billing
+    finish: Finish
     error_code: str | None
     usage: Usage
     estimated: bool
