@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 
 from proxy.core.entities import Limits
 from proxy.core.pricing import ONE, Ratio
@@ -104,6 +105,18 @@ class Overrides:
     remove: tuple[str, ...] = ()
 
 
+#: What `Provider.repair` may name, and what each does to answers; nothing is done unasked.
+REPAIRS: Mapping[str, str] = MappingProxyType(
+    {
+        "tool_calls": "gives each streamed tool call its index, and makes a lone tool call a list",
+        "finish_reason": 'an empty or unknown finish reason becomes "tool_calls" or "stop"',
+        "duplicate_final": "drops a last event that repeats the whole answer",
+        "content_parts": "content that is a list of parts becomes text and reasoning_content",
+        "think_tags": "moves a leading <think>…</think> from content to reasoning_content",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Provider:
     """One provider, its preset's values already filled in.
@@ -113,6 +126,10 @@ class Provider:
     `auth` is how a key travels: bearer, x-api-key, api-key or none.
     `models` None means: any model name. `paths` overrides single endpoint URLs (absolute, or
     relative to the base URL), keyed by endpoint: "rerank", "embeddings", …
+    `base_url` is set unless the protocol is echo; `messages_base_url` and `responses_base_url` are
+    set where the provider speaks that protocol itself.
+    `lists_models`: `GET /models` there answers with the names that can be called.
+    `reasoning_apart`: reported output tokens exclude reasoning tokens, which must be added.
     """
 
     name: str
@@ -139,10 +156,20 @@ class Provider:
     timeouts: Timeouts = field(default_factory=Timeouts)
     repair: tuple[str, ...] = ()
     overrides: Overrides = field(default_factory=Overrides)
+    lists_models: bool = True
+    reasoning_apart: bool = False
 
     @property
     def active(self) -> bool:
         return not self.missing_variables
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the values stand in the file. Paths are keys and list indexes: ("server", "port")."""
+
+    lines: Mapping[tuple[str | int, ...], int] = field(default_factory=dict)
+    secrets_in_clear: tuple[tuple[str | int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +191,11 @@ class Config:
     models: Mapping[str, Model] = field(default_factory=dict)
     fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     context_fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    source: Source = field(default_factory=Source, compare=False, repr=False)
+
+    def line(self, *path: str | int) -> int | None:
+        """Return the line of the file on which a value stands, None for one that it leaves out."""
+        return self.source.lines.get(path)
 
 
 def ratio(value: Decimal) -> Ratio:

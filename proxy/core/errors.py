@@ -12,6 +12,8 @@
     └── UpstreamFailure         what a provider did wrong
         ├── UpstreamError       502  upstream_connect_failed, upstream_reset, upstream_error, …
         ├── UpstreamTimeout     504  upstream_connect_timeout, upstream_first_byte_timeout, …
+        ├── UpstreamRateLimited 429  upstream_rate_limited
+        ├── UpstreamQuotaExhausted 503  upstream_quota_exhausted
         └── UpstreamRefused     the provider's own 4xx, passed on with its status and code
 
 What the caller did wrong and what the provider did wrong are different classes. `web/errors.py`
@@ -20,7 +22,7 @@ renders them, in the dialect of the endpoint. The codes are documented in docs/e
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 
 class SluiceError(Exception):
@@ -128,12 +130,28 @@ class Progress(IntEnum):
     BODY = 4  # at least one byte of its body, too
 
 
+class ErrorClass(StrEnum):
+    """Whom a provider's error is about: what resting, retrying and falling back rest on.
+
+    docs/providers.md, "Errors"
+    """
+
+    REQUEST = "request"  # this request; passed on
+    CONTEXT_LENGTH = "context_length"  # this request: too long for this model, perhaps not for another
+    MODERATION = "moderation"  # this request's content
+    AUTH = "auth"  # our key
+    QUOTA = "quota"  # our money or allowance there
+    RATE = "rate"  # our pace
+    SERVER = "server"  # the provider itself, or the way to it
+
+
 class UpstreamFailure(SluiceError):
     """A provider failed or refused. `finish` is the word that the usage record keeps."""
 
     status = 502
     type = "upstream_error"
     finish = "upstream_error"
+    error_class = ErrorClass.SERVER
     #: Whether another deployment may be tried, as long as no content reached the client.
     retryable = True
     #: Set by the transport.
@@ -155,10 +173,25 @@ class UpstreamTimeout(UpstreamFailure):
     finish = "timeout"
 
 
+class UpstreamRateLimited(UpstreamFailure):
+    status = 429
+    type = "rate_limit_error"
+    error_class = ErrorClass.RATE
+    should_retry = True
+
+
+class UpstreamQuotaExhausted(UpstreamFailure):
+    status = 503
+    type = "server_error"
+    error_class = ErrorClass.QUOTA
+    should_retry = False
+
+
 class UpstreamRefused(UpstreamFailure):
     """The provider's own 4xx about this request: passed on with its status, never retried."""
 
     status = 400
     type = "invalid_request_error"
+    error_class = ErrorClass.REQUEST
     retryable = False
     should_retry = False

@@ -30,7 +30,7 @@ class Price:
     """What one model costs, in nanos of `currency` per million tokens (`per_request`: nanos each).
 
     Absent classes are already filled in: cached input and cache writes cost `input`,
-    reasoning costs `output`.
+    reasoning costs `output`. `tiers` are in the order of their thresholds.
     """
 
     currency: str
@@ -40,6 +40,7 @@ class Price:
     cache_write: int
     reasoning: int
     per_request: int = 0
+    tiers: "tuple[Tier, ...]" = ()
 
     @property
     def is_free(self) -> bool:
@@ -50,7 +51,23 @@ class Price:
             or self.cache_write
             or self.reasoning
             or self.per_request
+            or any(not tier.price.is_free for tier in self.tiers)
         )
+
+    def at(self, input_tokens: int) -> "Price":
+        """Return the price of an exchange with so much input: one tier's, for all of it."""
+        price = self
+        for tier in self.tiers:
+            if input_tokens > tier.above_input_tokens:
+                price = tier.price
+        return price
+
+
+class Tier(NamedTuple):
+    """A price for exchanges with more input; whole, what it left out taken from the base price."""
+
+    above_input_tokens: int
+    price: Price
 
 
 def cost(usage: Usage, price: Price, factor: Ratio) -> int:
@@ -62,6 +79,7 @@ def cost(usage: Usage, price: Price, factor: Ratio) -> int:
 
     Source: docs/billing.md, "The formula"
     """
+    price = price.at(usage.input_tokens)
     plain_input = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
     plain_output = usage.output_tokens - usage.reasoning_tokens
     tokens = (

@@ -7,12 +7,16 @@ from proxy.core.pricing import Price
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One provider's one upstream model. `model` may still hold `*`, filled in by resolution."""
+    """One provider's one upstream model. `model` may still hold `*`, filled in by resolution.
+
+    `price` overrides the model's for this route alone.
+    """
 
     provider: str
     model: str
     priority: int = 1
     weight: int = 1
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)

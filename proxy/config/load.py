@@ -1,0 +1,130 @@
+"""From the YAML file to a whole, valid configuration.
+
+The text becomes nodes; the nodes are read by the description of the keys; what depends on other
+keys is completed; the parts are checked against each other. Each step names all the problems it
+finds before the next one begins.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from proxy.config.description import FILE
+from proxy.config.models import complete_model
+from proxy.config.nodes import Table, parse_yaml
+from proxy.config.plans import complete_plan
+from proxy.config.problems import ConfigError, Invalid, Problem, Unusable, Wrong
+from proxy.config.providers import complete_provider
+from proxy.config.reading import Reading
+from proxy.config.references import References
+from proxy.config.rules import contradictions
+from proxy.config.schema import Billing, Config, Server, Source
+
+T = TypeVar("T")
+Given = Mapping[str, Any]
+
+# A configuration of a thousand models has some 200 KiB.
+MAX_BYTES = 1 << 20
+
+
+def load(
+    path: Path, environ: Mapping[str, str], *, host: str | None = None, port: int | None = None
+) -> Config:
+    """Return the configuration in a file; `host` and `port` take the place of the file's.
+
+    Raises ConfigError.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        command = f"python -m proxy init{'' if path.name == 'config.yaml' else f' {path}'}"
+        raise _whole_file(path, f"there is no such file; to write one, run `{command}`") from None
+    except OSError as error:
+        raise _whole_file(path, f"cannot be read: {error.strerror}") from None
+    return parse(data, path, environ, host=host, port=port)
+
+
+def parse(
+    data: bytes, path: Path, environ: Mapping[str, str], *, host: str | None = None, port: int | None = None
+) -> Config:
+    """Return the configuration in `data`, the content of the file `path`.
+
+    Raises ConfigError.
+    """
+    if len(data) > MAX_BYTES:
+        raise _whole_file(path, f"larger than {MAX_BYTES >> 20} MiB")
+    path = path.absolute()
+    references = References(_text(data, path), environ, path.parent)
+    reading = Reading(references)
+    try:
+        given = FILE.read(_document(references.hidden), (), reading)
+        config = _completed(given, reading, path, environ)
+    except Invalid as error:
+        raise ConfigError(path.name, [error.problem]) from None
+    except Unusable:
+        raise ConfigError(path.name, reading.problems) from None
+    config = replace(config, server=_listening(config.server, host, port))
+    for place, message in contradictions(config):
+        reading.report(place, message)
+    if reading.problems:
+        raise ConfigError(path.name, reading.problems)
+    return config
+
+
+def _listening(server: Server, host: str | None, port: int | None) -> Server:
+    return replace(
+        server, host=server.host if host is None else host, port=server.port if port is None else port
+    )
+
+
+def _text(data: bytes, path: Path) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        problem = Problem(data.count(b"\n", 0, error.start) + 1, "", "not UTF-8 text")
+        raise ConfigError(path.name, [problem]) from None
+
+
+def _document(text: str) -> Table:
+    """Return the file's mapping without its `x-` keys, which are a place for anchors."""
+    root = parse_yaml(text)
+    if not isinstance(root, Table):
+        raise Invalid(root.line, (), f"expected a mapping of keys, not {root.type}")
+    return Table(root.line, tuple(entry for entry in root.entries if not entry[0].text.startswith("x-")))
+
+
+def _completed(given: Given, reading: Reading, path: Path, environ: Mapping[str, str]) -> Config:
+    """Return the configuration, with what its parts take from presets and from each other.
+
+    Raises Unusable.
+    """
+    parts = dict(given)
+    billing = parts.get("billing", Billing())
+    for section, complete in (
+        ("plans", complete_plan),
+        ("providers", partial(complete_provider, environ=environ, folder=path.parent)),
+        ("models", partial(complete_model, billing=billing)),
+    ):
+        parts[section] = _each(section, complete, parts.get(section, {}), reading)
+    if reading.problems:
+        raise Unusable
+    parts["database"] = path.parent / parts.get("database", Config(path).database)
+    source = Source(reading.lines, tuple(reading.secrets_in_clear))
+    return Config(path=path, source=source, **parts)
+
+
+def _each(section: str, complete: Callable[[str, Any], T], given: Given, reading: Reading) -> dict[str, T]:
+    completed = {}
+    for name, value in given.items():
+        try:
+            completed[name] = complete(name, value)
+        except Wrong as error:
+            reading.report((section, name, *error.path), str(error))
+    return completed
+
+
+def _whole_file(path: Path, message: str) -> ConfigError:
+    return ConfigError(path.name, [Problem(0, "", message)])

@@ -1,0 +1,116 @@
+"""What a stream has brought so far, for the day on which its usage must be estimated."""
+
+from typing import Any, Protocol
+
+import msgspec
+
+# Raw frames are kept until they reach this size and only then decoded, or never, when the provider
+# reports its usage first. 150 frames of the usual size: short answers are not decoded at all, and
+# 1,000 streams hold at most 16 MiB.
+FOLD_AT_BYTES = 16 * 1024
+
+
+class TextCounter(Protocol):
+    """Counts LLM tokens of text that comes in pieces: `core.estimation.OutputCounter`."""
+
+    def add(self, text: str) -> None: ...
+
+    def total(self) -> int: ...
+
+
+class _Function(msgspec.Struct):
+    name: Any = None
+    arguments: Any = None
+
+
+class _ToolCall(msgspec.Struct):
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    refusal: Any = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    message: _Delta | None = None  # of an answer that is not streamed
+    text: Any = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+
+
+class ReceivedOutput:
+    """Collects the output of a chat or completions answer: text, reasoning, tool arguments."""
+
+    __slots__ = ("_counter", "_frames", "_size", "_text_seen")
+
+    def __init__(self, counter: TextCounter) -> None:
+        self._counter = counter
+        self._frames: list[bytes] = []
+        self._size = 0
+        self._text_seen = False
+
+    def keep(self, block: bytes) -> None:
+        """Take canonical frames: `data: {…}` blocks, each ended by an empty line."""
+        self._frames.append(block)
+        self._size += len(block)
+        if self._size > FOLD_AT_BYTES:
+            self.fold()
+
+    @property
+    def has_content(self) -> bool:
+        """Whether anything was generated: roles and lifecycle events are not content."""
+        self.fold()
+        return self._text_seen
+
+    @property
+    def tokens(self) -> int:
+        """The estimate of what was generated, in LLM tokens."""
+        self.fold()
+        return self._counter.total()
+
+    def fold(self) -> None:
+        """Count what was kept and let go of it."""
+        if not self._frames:
+            return
+        blocks = b"".join(self._frames)
+        self._frames.clear()
+        self._size = 0
+        for frame in blocks.split(b"\n\n"):
+            if frame:
+                self.add_data(frame.removeprefix(b"data: "))
+
+    def add_data(self, data: bytes) -> None:
+        """Count one event's data; what is not a chat chunk has no output to count."""
+        try:
+            chunk = _decode(data)
+        except (msgspec.MsgspecError, RecursionError):
+            return
+        for choice in chunk.choices or ():
+            self._add(choice.text)
+            for part in (choice.delta, choice.message):
+                if part is not None:
+                    self._add_part(part)
+
+    def _add_part(self, part: _Delta) -> None:
+        self._add(part.content)
+        self._add(part.reasoning_content or part.reasoning)
+        self._add(part.refusal)
+        for call in part.tool_calls or ():
+            if call.function is not None:
+                self._add(call.function.name)
+                self._add(call.function.arguments)
+
+    def _add(self, text: object) -> None:
+        if isinstance(text, str) and text:
+            self._text_seen = True
+            self._counter.add(text)

@@ -1,0 +1,74 @@
+"""The few changes that a request body undergoes on its way to a provider; docs/api.md lists them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+# One internal value has three spellings: Chat's old and new one, and Responses'.
+LENGTH_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
+_encode = msgspec.json.encode
+_TRUE = msgspec.Raw(b"true")
+_ASK_FOR_USAGE = msgspec.Raw(b'{"include_usage":true}')
+
+
+def ask_for_usage(members: dict[str, msgspec.Raw]) -> None:
+    """Set `stream_options.include_usage`, keeping the client's other stream options."""
+    options = _object(members.get("stream_options"))
+    if not options:
+        members["stream_options"] = _ASK_FOR_USAGE
+    else:
+        options["include_usage"] = _TRUE
+        members["stream_options"] = msgspec.Raw(_encode(options))
+
+
+def wants_usage(members: Mapping[str, msgspec.Raw]) -> bool:
+    """Return whether the client asked for the usage event of a stream."""
+    options = _object(members.get("stream_options"))
+    return bool(options) and bytes(options.get("include_usage", b"")) == b"true"
+
+
+def clamp_length(
+    members: dict[str, msgspec.Raw],
+    asked: Mapping[str, int],
+    *,
+    ceiling: int | None,
+    fill: int | None,
+    field: str,
+) -> None:
+    """Bound the length fields by `ceiling`; where the client sent none, set `field` to `fill`.
+
+    `asked` holds the length fields that the client sent, already validated; None: no bound, no
+    filling. A length is never invented unless a plan or key limits the output.
+    """
+    if ceiling is not None:
+        for name, value in asked.items():
+            if value > ceiling:
+                members[name] = msgspec.Raw(b"%d" % ceiling)
+    if not asked and fill is not None:
+        members[field] = msgspec.Raw(b"%d" % fill)
+
+
+def apply_overrides(
+    members: dict[str, msgspec.Raw],
+    *,
+    set: Mapping[str, object],
+    default: Mapping[str, object],
+    remove: tuple[str, ...],
+) -> None:
+    """Apply a provider's configured overrides: remove, then default, then set."""
+    for name in remove:
+        members.pop(name, None)
+    for name, value in default.items():
+        if name not in members:
+            members[name] = msgspec.Raw(_encode(value))
+    for name, value in set.items():
+        members[name] = msgspec.Raw(_encode(value))
+
+
+def _object(raw: msgspec.Raw | None) -> dict[str, Any] | None:
+    """Return a raw member as an object of raw members; None when absent or not an object."""
+    if raw is None or bytes(raw)[:1] != b"{":
+        return None
+    return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])

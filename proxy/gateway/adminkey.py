@@ -1,0 +1,64 @@
+"""The admin key: configured, or made at the first start and known by its digest alone."""
+
+import hmac
+import secrets
+
+from proxy.core.errors import BadRequest
+from proxy.core.secret import Secret, key_digest
+from proxy.store.settings import SettingStore
+
+PREFIX = "sk-admin-"
+DIGEST_SETTING = "admin_key_digest"
+
+
+class AdminKey:
+    """Says who may use the admin API: who has the admin key, or the secret of this start.
+
+    The run secret lies in `<database>.run`, readable by the system user alone: through it the same
+    user's commands work without the admin key. docs/operations.md
+    """
+
+    def __init__(self, settings: SettingStore, configured: Secret | None, stored: bytes | None) -> None:
+        self.run_secret = secrets.token_urlsafe(32)
+        self._run_digest = key_digest(self.run_secret.encode())
+        self._settings = settings
+        self._configured = configured.digest() if configured else None
+        self._stored = stored
+
+    @classmethod
+    async def open(cls, settings: SettingStore, configured: Secret | None) -> "AdminKey":
+        stored = await settings.get(DIGEST_SETTING)
+        return cls(settings, configured, bytes.fromhex(stored) if stored else None)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is an admin key at all; without one, only the run secret is accepted."""
+        return (self._configured or self._stored) is not None
+
+    def accepts(self, presented: bytes) -> bool:
+        """Return whether this is the admin key or the run secret, in constant time."""
+        digest = key_digest(presented)
+        return self.is_admin_key(presented) or hmac.compare_digest(digest, self._run_digest)
+
+    def is_admin_key(self, presented: bytes) -> bool:
+        """Return whether this is the admin key itself."""
+        expected = self._configured or self._stored
+        return expected is not None and hmac.compare_digest(key_digest(presented), expected)
+
+    def configure(self, configured: Secret | None) -> None:
+        """Take the admin key of a reloaded configuration; without one the generated key holds again."""
+        self._configured = configured.digest() if configured else None
+
+    async def reset(self) -> Secret:
+        """Make a new admin key; the old one ends at once.
+
+        Raises BadRequest when the key is configured: then the file decides.
+        """
+        if self._configured is not None:
+            raise BadRequest(
+                "invalid_value", "admin_key is set in the configuration: change it there, then reload."
+            )
+        key = Secret(PREFIX + secrets.token_urlsafe(32))
+        await self._settings.set(DIGEST_SETTING, key.digest().hex())
+        self._stored = key.digest()
+        return key

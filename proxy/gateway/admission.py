@@ -1,0 +1,143 @@
+"""Whether a request is let in: all checks first, then everything is taken, in one turn of the loop."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from proxy.core.buckets import Taken
+from proxy.core.entities import AdmittedExchange
+from proxy.core.errors import BadRequest, InsufficientQuota, PermissionRefused, RateLimited
+from proxy.core.pricing import Price
+from proxy.core.quoting import quoted
+from proxy.core.routing import Deployment, Resolution
+from proxy.core.tokenizers import family_of
+from proxy.gateway.clock import Clock
+from proxy.gateway.keystate import KeyState
+from proxy.gateway.request import ClientRequest
+from proxy.gateway.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A deployment that may answer, with its price fixed at admission; None: it has none."""
+
+    deployment: Deployment
+    price: Price | None
+
+
+@dataclass(slots=True)
+class Admitted:
+    """A request that was let in: what was decided and taken for it."""
+
+    id: str
+    created_ms: int
+    started_ns: int  # monotonic
+    request: ClientRequest
+    key: KeyState
+    snapshot: Snapshot
+    resolution: Resolution
+    candidates: tuple[Candidate, ...]
+    #: What the key's limits gave, corrected at settlement.
+    taken: Taken
+
+    def estimated_input(self) -> int:
+        """Return the estimate of the input in LLM tokens: the one that was taken, else a fresh one."""
+        return self.taken.tokens or self.request.estimated_input(self.candidates[0].deployment.model)
+
+    def row(self) -> AdmittedExchange:
+        """Return what the database keeps of it until it is settled."""
+        return AdmittedExchange(
+            id=self.id,
+            created_ms=self.created_ms,
+            day=self.taken.day,
+            key_id=self.key.key.id,
+            account=self.key.account.name,
+            dialect=self.request.endpoint.dialect,
+            endpoint=self.request.endpoint.path,
+            stream=self.request.stream,
+            model=self.request.model,
+        )
+
+
+def check_address(key: KeyState, address: str) -> None:
+    """Raise PermissionRefused unless the key may be used from this address."""
+    if key.networks is None:
+        return
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        parsed = None
+    if parsed is None or not any(parsed in network for network in key.networks):
+        raise PermissionRefused("ip_not_allowed", f"This API key may not be used from {address}.")
+
+
+def admit(
+    request: ClientRequest, key: KeyState, snapshot: Snapshot, clock: Clock, request_id: str
+) -> Admitted:
+    """Let a request in, or raise the error that says why not. A refusal takes nothing anywhere.
+
+    Raises BadRequest, PermissionRefused, RequestRefused (unknown model), InsufficientQuota,
+    RateLimited, Unavailable.
+    """
+    resolution = snapshot.catalog.resolve(request.model, request.pinned)
+    candidates = _candidates(resolution, request, key, snapshot)
+    tokens = _tokens_to_take(request, key, candidates[0].deployment.model)
+    now = clock.instant()
+    refusal = key.limiter.refusal(tokens, *now)
+    if refusal is not None:
+        raise RateLimited(
+            refusal.code,
+            refusal.message,
+            retry_after_s=refusal.retry_after_s,
+            should_retry=refusal.retry_after_s is not None,
+        )
+    return Admitted(
+        id=request_id,
+        created_ms=clock.now_ms(),
+        started_ns=now.monotonic_ns,
+        request=request,
+        key=key,
+        snapshot=snapshot,
+        resolution=resolution,
+        candidates=candidates,
+        taken=key.limiter.take(tokens, now.monotonic_ns, now.day),
+    )
+
+
+def _candidates(
+    resolution: Resolution, request: ClientRequest, key: KeyState, snapshot: Snapshot
+) -> tuple[Candidate, ...]:
+    """Return the deployments that this key may use, with their prices, in the order of the route."""
+    if not any(key.allows_model(name) for name in resolution.names):
+        raise PermissionRefused(
+            "model_not_allowed", f"This API key may not use the model {quoted(request.model)}.", param="model"
+        )
+    allowed = [item for item in resolution.deployments if key.allows_provider(item.provider)]
+    if not allowed:
+        providers = ", ".join(sorted({item.provider for item in resolution.deployments}))
+        raise PermissionRefused(
+            "provider_not_allowed", f"This API key may not use the provider of this model ({providers})."
+        )
+    candidates = tuple(Candidate(item, snapshot.price_of(resolution.model, item)) for item in allowed)
+    if snapshot.rejects_unpriced and any(candidate.price is None for candidate in candidates):
+        raise InsufficientQuota(
+            "model_not_priced",
+            f"The model {quoted(request.model)} has no price, and this gateway serves none without "
+            "(billing.unpriced: reject).",
+            param="model",
+        )
+    return candidates
+
+
+def _tokens_to_take(request: ClientRequest, key: KeyState, model: str) -> int:
+    """Return the estimated input, if any limit of the key wants to know it."""
+    limits = key.limits
+    if limits.tpm is None and limits.tpd is None and limits.max_context is None:
+        return 0
+    tokens = request.estimated_input(model)
+    if limits.max_context is not None and tokens > limits.max_context:
+        raise BadRequest(
+            "context_length_exceeded",
+            f"This request's prompt is too long: about {tokens:,} tokens, and this API key may send "
+            f"{limits.max_context:,} in one request (max_context).",
+        )
+    return tokens

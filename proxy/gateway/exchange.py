@@ -1,0 +1,339 @@
+"""One client request from admission to settlement, in a task of its own.
+
+The task is not the HTTP server's: a client that goes away, or a server that stops, cannot cancel
+it in the middle of an upstream call or of its accounting. It is told instead, by `interrupt`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from proxy.core import sse
+from proxy.core.entities import Finish, UsageRecord
+from proxy.core.errors import (
+    AuthenticationFailed,
+    InternalError,
+    SluiceError,
+    Unavailable,
+    UpstreamError,
+    UpstreamFailure,
+    UpstreamTruncated,
+)
+from proxy.core.money import decimal_text
+from proxy.gateway.admission import Admitted, Candidate
+from proxy.gateway.attempts import AttemptLog
+from proxy.gateway.bodies import upstream_body
+from proxy.gateway.clock import Clock
+from proxy.gateway.relay import Relay, relay_for
+from proxy.gateway.settlement import Accounting, Reached
+from proxy.store.usage import UsageStore
+from proxy.upstream import failures
+from proxy.upstream.client import Response, UpstreamClient
+from proxy.upstream.providers import ProviderClient
+
+Headers = list[tuple[bytes, bytes]]
+T = TypeVar("T")
+
+logger = logging.getLogger("sluice.exchange")
+
+MAX_ATTEMPTS = 3
+# What must be had whole before its end may be sent is bounded; no provider answers that much.
+MAX_WHOLE_ANSWER = 64 * 1024 * 1024
+MAX_ERROR_BODY = 64 * 1024
+# A disk that cannot be written delays the end of an answer by this much. docs/billing.md
+COMMIT_PATIENCE_S = 5.0
+# A client that takes no byte for this long counts as gone. docs/api.md, "Streaming"
+CLIENT_STALL_NS = 60 * 10**9
+KEEP_ALIVE_NS = 15 * 10**9
+
+
+class Sink(Protocol):
+    """The client's end of the answer; `web/streaming.py` has the real one."""
+
+    started: bool
+
+    async def start(self, headers: Headers) -> None:
+        """Begin a 200 answer."""
+
+    async def write(self, data: bytes) -> None:
+        """Send a part of it; waits while the client is slow, returns at once when it is gone."""
+
+    async def end(self, data: bytes = b"") -> None: ...
+
+    async def fail(self, error: SluiceError, headers: Headers) -> None:
+        """Answer with the error; in a started stream send its error event, then close."""
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every exchange works with."""
+
+    client: UpstreamClient
+    usage: UsageStore
+    clock: Clock
+    log: Callable[[UsageRecord], None]
+
+
+class _Interrupted(Exception):
+    """The exchange was told to end while it waited for a provider."""
+
+
+class Exchange:
+    """Runs the attempts, relays the answer, settles: exactly once, whichever way it ends."""
+
+    def __init__(
+        self, admitted: Admitted, sink: Sink, services: Services, on_end: Callable[["Exchange"], None]
+    ) -> None:
+        self.admitted = admitted
+        self._sink = sink
+        self._services = services
+        self._on_end = on_end
+        self._clock = services.clock
+        self._attempts = AttemptLog(services.clock)
+        self._account = Accounting(admitted, self._attempts)
+        self._interrupted: Finish | None = None
+        self._cancellable = False
+        self._response: Response | None = None
+        self._blocked_since_ns: int | None = None
+        self._last_sent_ns = 0
+        loop = asyncio.get_running_loop()
+        self.finished = loop.create_future()
+        self._task = loop.create_task(self._run())
+
+    def interrupt(self, finish: Finish) -> None:
+        """End the exchange for a reason of ours or of the client; the first reason holds."""
+        if self._interrupted is not None or self.finished.done():
+            return
+        self._interrupted = finish
+        if self._cancellable:
+            self._task.cancel()
+        elif self._response is not None:
+            self._response.nudge()
+        if self._blocked_since_ns is not None:
+            self._sink.abort()
+
+    def revoke(self) -> None:
+        """The key was revoked or disabled."""
+        self.interrupt(Finish.REVOKED)
+
+    def tick(self, now_ns: int) -> None:
+        """Called about once a second: notice a silent provider and a client that takes nothing."""
+        if self._blocked_since_ns is not None:
+            if now_ns - self._blocked_since_ns > CLIENT_STALL_NS:
+                self.interrupt(Finish.CLIENT_GONE)
+        elif self._response is not None and now_ns - self._last_sent_ns > KEEP_ALIVE_NS:
+            self._response.nudge()
+
+    # -- the life of the exchange
+
+    async def _run(self) -> None:
+        try:
+            await self._answer()
+        except Exception:
+            logger.exception("exchange %s broke", self.admitted.id)
+            error = InternalError("internal_error", "The gateway failed; its log has the details.")
+            self._account.reached = Reached.NOTHING
+            await self._conclude(Finish.UPSTREAM_ERROR, error)
+        finally:
+            self._on_end(self)
+            if not self.finished.done():
+                self.finished.set_result(None)
+
+    async def _answer(self) -> None:
+        failure: UpstreamFailure | None = None
+        for candidate in self.admitted.candidates[:MAX_ATTEMPTS]:
+            try:
+                return await self._attempt(candidate)
+            except _Interrupted:
+                break
+            except UpstreamFailure as error:
+                failure = error
+                if not error.retryable or self._interrupted is not None:
+                    break
+        if self._interrupted is not None:
+            await self._conclude(self._interrupted, self._interruption())
+        elif failure is not None:
+            await self._conclude(Finish(failure.finish), failure)
+
+    async def _attempt(self, candidate: Candidate) -> None:
+        """Try one deployment to the end of the exchange; raises UpstreamFailure while another may be tried."""
+        provider = self.admitted.snapshot.providers[candidate.deployment.provider]
+        key = provider.next_key()
+        self._attempts.begin(provider.name, candidate.deployment.model, key.masked if key else None)
+        self._account.begin(candidate)
+        try:
+            response = await self._waiting(self._call(candidate, provider, key))
+            try:
+                await self._receive(response, provider)
+            finally:
+                self._response = None
+                response.close()
+        except UpstreamFailure as error:
+            self._attempts.end(error.code)
+            raise
+
+    async def _call(self, candidate: Candidate, provider: ProviderClient, key: object) -> Response:
+        request = self.admitted.request
+        body = upstream_body(self.admitted, candidate, provider.config)
+        return await provider.send(
+            self._services.client, request.endpoint.path, key, request.headers, body, stream=request.stream
+        )
+
+    async def _receive(self, response: Response, provider: ProviderClient) -> None:
+        self._attempts.answered(response.status)
+        if not 200 <= response.status < 300:
+            body = await self._waiting(response.read_all(MAX_ERROR_BODY))
+            raise failures.failure_from(provider.config, response.status, response.headers, body)
+        self._account.reached = Reached.ANSWERED
+        request = self.admitted.request
+        if request.endpoint.estimated and not request.stream:
+            await self._whole(response, provider)
+        else:
+            await self._stream(response, provider)
+
+    async def _whole(self, response: Response, provider: ProviderClient) -> None:
+        """An answer that is not streamed: had whole, recorded, then sent."""
+        body = await self._waiting(response.read_all(MAX_WHOLE_ANSWER))
+        failure = failures.failure_in_answer(provider.config, body)
+        if failure is not None:
+            raise failure
+        self._account.take_whole(body)
+        record = await self._settle(Finish.OK, Reached.COMPLETE)
+        headers = self._headers(provider.response_headers(response.headers))
+        headers.append((b"x-sluice-cost", decimal_text(record.cost_nanos).encode()))
+        headers.append((b"content-length", b"%d" % len(body)))
+        await self._sink.start(headers)
+        await self._sending(self._sink.end(body))
+
+    async def _stream(self, response: Response, provider: ProviderClient) -> None:
+        """An answer passed on as it comes; raises UpstreamFailure or _Interrupted when it stays incomplete."""
+        relay = relay_for(self.admitted.request, response.headers, self._account)
+        failure: UpstreamFailure | None = None
+        try:
+            await self._pump(response, relay, self._headers(provider.response_headers(response.headers)))
+        except UpstreamFailure as error:
+            failure = error
+        except sse.EventTooLarge as error:
+            failure = UpstreamError("upstream_invalid_response", f"{provider.name}: {error}.")
+        # Once the answer is complete, it does not matter how the upstream closed.
+        if relay.complete and (relay.done or self._interrupted is None):
+            await self._settle(Finish.OK, Reached.COMPLETE)
+            await self._sending(self._sink.end(relay.ending()))
+            return
+        if relay.has_content:
+            self._account.reached = Reached.CONTENT
+        if self._interrupted is not None:
+            raise _Interrupted
+        if relay.failure is not None:
+            failure = failures.failure_in_stream(provider.config, relay.failure)
+        failure = failure or UpstreamTruncated(
+            "upstream_stream_truncated", f"{provider.name} closed the stream before the answer was complete."
+        )
+        if self._sink.started:
+            failure.retryable = False  # what the client has cannot be taken back
+        raise failure
+
+    async def _pump(self, response: Response, relay: Relay, headers: Headers) -> None:
+        """Pass the stream on until it ends, fails, or the exchange is interrupted."""
+        self._response = response
+        self._last_sent_ns = self._clock.monotonic_ns()
+        ended = False
+        while not (ended or relay.done or relay.failure is not None or self._interrupted is not None):
+            chunk = await response.read()
+            if chunk:
+                out = relay.feed(chunk)
+            elif chunk is None:
+                out, ended = relay.close(), True
+            else:  # nudged: the provider is silent, or the exchange was interrupted
+                if relay.keep_alive and self._interrupted is None and self._is_silent():
+                    out = relay.keep_alive
+                else:
+                    continue
+            if out or relay.complete:
+                if not self._sink.started:
+                    await self._sink.start(headers)
+                self._blocked_since_ns = self._last_sent_ns = self._clock.monotonic_ns()
+                await self._sink.write(out)
+                self._blocked_since_ns = None
+
+    # -- how it ends
+
+    async def _conclude(self, finish: Finish, error: SluiceError | None) -> None:
+        """Settle an exchange that brought no whole answer, and tell the client why if it is still there."""
+        self._attempts.end(error.code if error else finish.value)
+        await self._settle(finish, self._account.reached, error)
+        if error is not None:
+            await self._sending(self._sink.fail(error, self._headers([])))
+        else:
+            self._sink.abort()
+
+    async def _settle(
+        self, finish: Finish, reached: Reached, error: SluiceError | None = None
+    ) -> UsageRecord:
+        """Close the books and wait until they are on disk, for COMMIT_PATIENCE_S at most."""
+        self._attempts.end()
+        status = 200 if self._sink.started or error is None else error.status
+        record = self._account.close(finish, reached, status, error.code if error else None)
+        committed = self._services.usage.settle(record)
+        await _patiently(committed, COMMIT_PATIENCE_S)
+        self._services.log(record)
+        return record
+
+    def _interruption(self) -> SluiceError | None:
+        """Return what the client is told about an exchange that was broken off here."""
+        if self._interrupted is Finish.REVOKED:
+            return AuthenticationFailed("revoked_api_key", "This API key was revoked while the answer ran.")
+        if self._interrupted is Finish.SHUTDOWN:
+            return Unavailable("shutting_down", "The gateway is shutting down.", retry_after_s=5)
+        return None
+
+    # -- small tools
+
+    async def _waiting(self, call: Awaitable[T]) -> T:
+        """Wait for a provider in a way that `interrupt` can break off; raises _Interrupted then."""
+        self._cancellable = True
+        try:
+            return await call
+        except asyncio.CancelledError:
+            if self._interrupted is None:
+                raise
+            self._task.uncancel()
+            raise _Interrupted from None
+        finally:
+            self._cancellable = False
+
+    async def _sending(self, send: Awaitable[None]) -> None:
+        self._blocked_since_ns = self._clock.monotonic_ns()
+        await send
+        self._blocked_since_ns = None
+
+    def _is_silent(self) -> bool:
+        return self._clock.monotonic_ns() - self._last_sent_ns > KEEP_ALIVE_NS
+
+    def _headers(self, headers: Headers) -> Headers:
+        """Return a provider's headers that may pass, with ours."""
+        return headers + self._account.headers()
+
+
+async def _patiently(future: asyncio.Future[None], patience_s: float) -> None:
+    """Wait for a commit, but not for ever: it is retried until it succeeds, the client need not wait."""
+    if future.done():
+        return
+    loop = asyncio.get_running_loop()
+    waiter = loop.create_future()
+
+    def wake(_: object = None) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    future.add_done_callback(wake)
+    timer = loop.call_later(patience_s, wake)
+    try:
+        await waiter
+    finally:
+        timer.cancel()

@@ -1,0 +1,85 @@
+"""Holds the exchanges that run, and begins and ends them."""
+
+import asyncio
+
+from proxy.core.entities import Finish
+from proxy.core.errors import Unavailable
+from proxy.gateway.admission import Admitted, admit
+from proxy.gateway.exchange import Exchange, Services, Sink
+from proxy.gateway.keyring import KeyState
+from proxy.gateway.request import ClientRequest
+from proxy.gateway.snapshot import Snapshot
+from proxy.store.writer import LedgerUnavailable, Writer
+
+TICK_S = 1.0
+
+
+class Gateway:
+    """The running exchanges over the configuration in force.
+
+    Its tick is the only timer that looks after silent providers and stalled clients; it runs while
+    exchanges do.
+    """
+
+    def __init__(self, snapshot: Snapshot, services: Services, writer: Writer) -> None:
+        self.snapshot = snapshot
+        self.services = services
+        self.stopping = False
+        self._writer = writer
+        self._running: set[Exchange] = set()
+        self._ticking: asyncio.TimerHandle | None = None
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    def admit(self, request: ClientRequest, key: KeyState, request_id: str) -> Admitted:
+        """Let a request in; raises what `admission.admit` raises, and Unavailable while stopping."""
+        self.check_open()
+        return admit(request, key, self.snapshot, self.services.clock, request_id)
+
+    def check_open(self) -> None:
+        """Raise Unavailable when no exchange may begin: stopping, or nothing can be recorded."""
+        if self.stopping:
+            raise Unavailable("shutting_down", "The gateway is shutting down.", retry_after_s=5)
+        if not self._writer.healthy:
+            raise LedgerUnavailable()
+
+    def begin(self, admitted: Admitted, sink: Sink) -> Exchange:
+        """Start the exchange of an admitted request."""
+        self.services.usage.admit(admitted.row())
+        exchange = Exchange(admitted, sink, self.services, self._ended)
+        self._running.add(exchange)
+        admitted.key.running.add(exchange)
+        if self._ticking is None:
+            self._schedule_tick()
+        return exchange
+
+    def stop(self) -> None:
+        """Refuse new requests from now on; running ones go on."""
+        self.stopping = True
+
+    def end_all(self) -> None:
+        """The grace is over: end what still runs. Each is settled as broken off here."""
+        for exchange in list(self._running):
+            exchange.interrupt(Finish.SHUTDOWN)
+
+    async def drained(self) -> None:
+        """Wait until no exchange runs."""
+        while self._running:
+            await asyncio.wait([exchange.finished for exchange in self._running])
+
+    def _ended(self, exchange: Exchange) -> None:
+        self._running.discard(exchange)
+        exchange.admitted.key.running.discard(exchange)
+
+    def _schedule_tick(self) -> None:
+        self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._ticking = None
+        now_ns = self.services.clock.monotonic_ns()
+        for exchange in list(self._running):
+            exchange.tick(now_ns)
+        if self._running:
+            self._schedule_tick()

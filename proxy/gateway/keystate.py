@@ -1,0 +1,99 @@
+"""One API key as requests meet it: with its account, its plan, its buckets, what runs on it."""
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Protocol
+
+from proxy.config.schema import Plan
+from proxy.core.buckets import KeyLimiter
+from proxy.core.calendar import rfc3339
+from proxy.core.entities import Account, ApiKey, Limits
+from proxy.core.errors import AuthenticationFailed, PermissionRefused, SluiceError
+from proxy.core.globs import Globs
+
+NO_PLAN = Plan("")
+FOREVER_MS = 1 << 62
+
+
+class Revocable(Protocol):
+    """What runs on a key: `gateway.exchange.Exchange`."""
+
+    def revoke(self) -> None:
+        """End within a second, because the key no longer holds."""
+
+
+class KeyState:
+    """A key, its account, and what both together allow.
+
+    `limits` are the tighter ones of plan and key; `networks` None allows every address; `running`
+    is kept by whoever runs something on the key.
+    """
+
+    __slots__ = (
+        "_models",
+        "_providers",
+        "account",
+        "key",
+        "last_used_ms",
+        "limiter",
+        "limits",
+        "networks",
+        "running",
+        "valid_until_ms",
+    )
+
+    key: ApiKey
+    account: Account
+    limits: Limits
+    networks: tuple[IPv4Network | IPv6Network, ...] | None
+    #: Until when the key is accepted, in Unix milliseconds; 0 while it is not accepted at all.
+    valid_until_ms: int
+
+    def __init__(self, key: ApiKey, account: Account, plan: Plan | None, now_ns: int) -> None:
+        self.last_used_ms = key.last_used_ms
+        self.running: set[Revocable] = set()
+        self.limiter = KeyLimiter(Limits(), now_ns)
+        self.update(key, account, plan, now_ns)
+
+    def update(self, key: ApiKey, account: Account, plan: Plan | None, now_ns: int) -> None:
+        """Take a changed key, account or plan; what runs on a key that no longer holds is ended.
+
+        `now_ns` is monotonic: limits that grow or shrink keep count of what was consumed.
+        """
+        plan = plan or NO_PLAN
+        self.key = key
+        self.account = account
+        self.limits = plan.limits.tightened(key.limits)
+        self.limiter.configure(self.limits, now_ns)
+        self._models = tuple(Globs(names) for names in (plan.models, key.models) if names is not None)
+        self._providers = tuple(
+            Globs(names) for names in (plan.providers, key.providers) if names is not None
+        )
+        self.networks = None if key.ips is None else tuple(map(ip_network, key.ips))
+        if key.enabled and key.revoked_ms is None and account.enabled:
+            self.valid_until_ms = FOREVER_MS if key.expires_ms is None else key.expires_ms
+        else:
+            self.valid_until_ms = 0
+            for exchange in list(self.running):
+                exchange.revoke()
+
+    def allows_model(self, name: str) -> bool:
+        """Return whether plan and key allow the model name that the client wrote."""
+        return all(allowed.allows(name) for allowed in self._models)
+
+    def allows_provider(self, name: str) -> bool:
+        """Return whether plan and key allow this provider."""
+        return all(allowed.allows(name) for allowed in self._providers)
+
+    def refusal(self) -> SluiceError:
+        """Return why a key whose `valid_until_ms` has passed is not accepted."""
+        key = self.key
+        shown = f'The API key "{key.name}" ({key.prefix}…{key.last4})'
+        if key.revoked_ms is not None:
+            return AuthenticationFailed(
+                "revoked_api_key", f"{shown} was revoked on {rfc3339(key.revoked_ms)}."
+            )
+        if not key.enabled:
+            return AuthenticationFailed("disabled_api_key", f"{shown} is disabled.")
+        if not self.account.enabled:
+            return PermissionRefused("account_disabled", f'The account "{self.account.name}" is disabled.')
+        return AuthenticationFailed("expired_api_key", f"{shown} expired on {rfc3339(self.valid_until_ms)}.")

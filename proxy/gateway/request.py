@@ -1,0 +1,134 @@
+"""A client's request, read as far as the gateway acts on it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from proxy.core import jsonbody, rewrite
+from proxy.core.errors import BadRequest
+from proxy.core.estimation import estimate_chat_input, estimate_plain_input
+from proxy.core.tokenizers import family_of
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One path of the client API and how its exchanges are counted.
+
+    `estimated`: usage that nobody reports is estimated; otherwise only reported usage counts.
+    `generates`: its output is LLM tokens, so that length limits apply and usage is asked for.
+    """
+
+    path: str
+    dialect: str = "chat"
+    estimated: bool = False
+    generates: bool = False
+    #: Takes multipart forms, too.
+    takes_forms: bool = False
+
+
+CHAT = Endpoint("chat/completions", estimated=True, generates=True)
+COMPLETIONS = Endpoint("completions", estimated=True, generates=True)
+EMBEDDINGS = Endpoint("embeddings", estimated=True)
+PASSED_THROUGH = (
+    Endpoint("images/generations"),
+    Endpoint("audio/speech"),
+    Endpoint("audio/transcriptions", takes_forms=True),
+    Endpoint("audio/translations", takes_forms=True),
+    Endpoint("moderations"),
+    Endpoint("rerank"),
+)
+
+
+class Form(Protocol):
+    """A multipart body on disk or in memory; `web/multipart.py` has the real one."""
+
+    model: str
+    stream: bool
+    provider: str | None
+
+
+@dataclass(slots=True)
+class ClientRequest:
+    """`members` are the body's members, raw; a multipart request has a `form` instead."""
+
+    endpoint: Endpoint
+    headers: Headers
+    model: str
+    stream: bool
+    pinned: str | None
+    members: dict[str, msgspec.Raw] = field(default_factory=dict)
+    form: Form | None = None
+    #: The length fields sent, validated.
+    lengths: Mapping[str, int] = field(default_factory=dict)
+    usage_wanted: bool = False
+
+    @property
+    def max_output(self) -> int | None:
+        """The largest output that the client allows."""
+        return max(self.lengths.values(), default=None)
+
+    def estimated_input(self, model: str) -> int:
+        """Return the estimate of the input in LLM tokens, as `model` would count it.
+
+        0 where nothing is estimated.
+        """
+        if not self.endpoint.estimated:
+            return 0
+        family = family_of(model)
+        if self.endpoint is CHAT:
+            messages = jsonbody.value_member(self.members, "messages")
+            return estimate_chat_input(messages, jsonbody.value_member(self.members, "tools"), family)
+        text = jsonbody.value_member(self.members, "prompt" if self.endpoint is COMPLETIONS else "input")
+        return estimate_plain_input(text, family)
+
+
+def read_json(endpoint: Endpoint, headers: Headers, body: bytes) -> ClientRequest:
+    """Read a JSON request; raises BadRequest with the member at fault in `param`."""
+    members = jsonbody.parse_object(body)
+    model = jsonbody.text_member(members, "model")
+    if not model:
+        raise BadRequest("missing_model", 'The request has no "model".', param="model")
+    stream = jsonbody.bool_member(members, "stream") or False
+    lengths = {}
+    if endpoint.generates:
+        for name in rewrite.LENGTH_FIELDS:
+            if name in members and (value := jsonbody.positive_int_member(members, name)) is not None:
+                lengths[name] = value
+    return ClientRequest(
+        endpoint,
+        headers,
+        model,
+        stream,
+        _pin(headers, members),
+        members,
+        lengths=lengths,
+        usage_wanted=stream and rewrite.wants_usage(members),
+    )
+
+
+def read_form(endpoint: Endpoint, headers: Headers, form: Form) -> ClientRequest:
+    """Read a multipart request, whose parts were found already."""
+    return ClientRequest(
+        endpoint, headers, form.model, form.stream, _pinned_by_header(headers) or form.provider, form=form
+    )
+
+
+def _pin(headers: Headers, members: dict[str, msgspec.Raw]) -> str | None:
+    """Return the provider that the client pins; `provider` is removed from the body when it is text."""
+    raw = members.get("provider")
+    pinned = None
+    if raw is not None and bytes(raw)[:1] == b'"':
+        pinned = msgspec.json.decode(raw, type=str)
+        del members["provider"]
+    return _pinned_by_header(headers) or pinned
+
+
+def _pinned_by_header(headers: Headers) -> str | None:
+    for name, value in headers:
+        if name == b"x-sluice-provider":
+            return value.decode("latin-1").strip() or None
+    return None

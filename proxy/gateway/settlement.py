@@ -1,0 +1,174 @@
+"""How an exchange ends: the settlement contract as one pure function, and the record it yields.
+
+The contract is the table in docs/billing.md; `settle` is that table.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from proxy.core import money, pricing
+from proxy.core.entities import Billing, Finish, Usage, UsageRecord
+from proxy.core.estimation import OutputCounter
+from proxy.core.metering import ReportedUsage, UsageMeter
+from proxy.core.received import ReceivedOutput
+from proxy.core.tokenizers import family_of
+from proxy.gateway.admission import Admitted, Candidate
+from proxy.gateway.attempts import AttemptLog
+from proxy.gateway.clock import Clock
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Reached(Enum):
+    """How far the answer of an exchange got."""
+
+    NOTHING = auto()  # no 2xx from any provider
+    ANSWERED = auto()  # a 2xx, and no content yet
+    CONTENT = auto()  # streamed content
+    COMPLETE = auto()  # the whole answer
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The row of the contract in which an exchange ends."""
+
+    billing: Billing
+    finish: Finish
+    usage: Usage
+
+    @property
+    def estimated(self) -> bool:
+        return self.billing is Billing.ESTIMATED
+
+
+#: Ends for which the provider is to blame: without content nothing is charged.
+_PROVIDER_FAULTS = frozenset({Finish.UPSTREAM_ERROR, Finish.TRUNCATED, Finish.TIMEOUT})
+#: Ends that were not the provider's: a report in the middle of an answer is not its final one.
+_BROKEN_OFF = frozenset({Finish.CLIENT_GONE, Finish.SHUTDOWN, Finish.REVOKED})
+
+
+def settle(
+    finish: Finish,
+    reached: Reached,
+    reported: ReportedUsage | None,
+    estimate: Callable[[], tuple[int, int]],
+) -> Settlement:
+    """Return the row of the contract: what is charged, and under which words.
+
+    What the provider reported counts; only what it left out is taken from `estimate`, which gives
+    input and output tokens and is called only when needed.
+    """
+    if reached is Reached.NOTHING or (reached is Reached.ANSWERED and finish in _PROVIDER_FAULTS):
+        return Settlement(Billing.VOID, finish, Usage())
+    reported = reported or ReportedUsage()
+    usage = reported.completed(*((0, 0) if reported.complete else estimate()))
+    settled = reported.complete and finish not in _BROKEN_OFF
+    return Settlement(Billing.SETTLED if settled else Billing.ESTIMATED, finish, usage)
+
+
+class Accounting:
+    """Keeps what an exchange is charged for, and closes its books once.
+
+    Each attempt begins anew: only the one that answered is charged.
+    """
+
+    __slots__ = ("_admitted", "_attempts", "_candidate", "_clock", "first_output_ns", "meter", "output", "reached")
+
+    def __init__(self, admitted: Admitted, attempts: AttemptLog, clock: Clock) -> None:
+        self._admitted = admitted
+        self._attempts = attempts
+        self._clock = clock
+        #: When the client was sent the first of the answer, on the monotonic clock.
+        self.first_output_ns: int | None = None
+        self.begin(admitted.candidates[0])
+
+    def begin(self, candidate: Candidate) -> None:
+        """An attempt at this deployment begins."""
+        self._candidate = candidate
+        self.reached = Reached.NOTHING
+        self.meter = UsageMeter()
+        self.output = ReceivedOutput(OutputCounter(family_of(candidate.deployment.model)))
+
+    def take_whole(self, body: bytes) -> None:
+        """Take an answer that was not streamed: its usage, and its text for what that leaves out."""
+        self.meter.feed(body)
+        reported = self.meter.reported
+        if reported is None or not reported.complete:
+            self.output.add_data(body)
+
+    def headers(self) -> Headers:
+        """Return the headers that say who answered, and what the key's limits leave."""
+        admitted = self._admitted
+        deployment = self._candidate.deployment
+        return [
+            (b"x-request-id", admitted.id.encode()),
+            (b"x-sluice-provider", _header_text(deployment.provider)),
+            (b"x-sluice-model", _header_text(admitted.resolution.served_name or deployment.model)),
+            (b"x-sluice-attempts", b"%d" % self._attempts.count),
+            *admitted.key.limiter.headers(*self._clock.instant()),
+        ]
+
+    def close(self, finish: Finish, status: int, error_code: str | None) -> UsageRecord:
+        """Return the record of an exchange that ended so, and give the key's limits their due."""
+        admitted, request = self._admitted, self._admitted.request
+        settlement = settle(finish, self.reached, self._reported(), self._estimate)
+        usage = settlement.usage
+        admitted.key.limiter.settle(admitted.taken, usage.total_tokens, self._clock.monotonic_ns())
+        answered = self._attempts.count > 0
+        return UsageRecord(
+            id=admitted.id,
+            created_ms=admitted.created_ms,
+            ended_ms=self._clock.now_ms(),
+            day=admitted.taken.day,
+            key_id=admitted.key.key.id,
+            account=admitted.key.account.name,
+            dialect=request.endpoint.dialect,
+            endpoint=request.endpoint.path,
+            stream=request.stream,
+            model=request.model,
+            provider=self._candidate.deployment.provider if answered else None,
+            upstream_model=self._candidate.deployment.model if answered else None,
+            status=status,
+            billing=settlement.billing,
+            finish=settlement.finish,
+            error_code=error_code,
+            usage=usage,
+            estimated=settlement.estimated,
+            cost_nanos=self._cost(settlement),
+            discount=money.ratio_text(admitted.key.discount),
+            price=None if self._candidate.price is None else money.price_terms(self._candidate.price),
+            attempts=self._attempts.attempts(),
+            timings=self._timings(),
+        )
+
+    def _cost(self, settlement: Settlement) -> int:
+        price = self._candidate.price
+        if price is None or settlement.billing is Billing.VOID:
+            return 0
+        rate = self._admitted.snapshot.exchange_rate(price.currency)
+        return pricing.cost(settlement.usage, price, self._admitted.key.discount.times(rate))
+
+    def _reported(self) -> ReportedUsage | None:
+        reported = self.meter.reported
+        if self._admitted.request.endpoint.estimated:
+            return reported
+        # Of what is passed through, only reported usage counts: what is missing is nothing.
+        known = (reported or ReportedUsage()).completed(0, 0)
+        return ReportedUsage(known.input_tokens, known.output_tokens, known.cached_tokens)
+
+    def _estimate(self) -> tuple[int, int]:
+        return self._admitted.estimated_input(), self.output.tokens
+
+    def _timings(self) -> dict[str, float]:
+        """Return milliseconds from the admission on."""
+        elapsed_ns = self._clock.monotonic_ns() - self._admitted.started_ns
+        timings = {"total_ms": elapsed_ns // 1000 / 1000}
+        if self.first_output_ns is not None:
+            timings["first_output_ms"] = (self.first_output_ns - self._admitted.started_ns) // 1000 / 1000
+        return timings
+
+
+def _header_text(text: str) -> bytes:
+    """Return a name as a header value: names may hold anything, header lines may not."""
+    return text[:128].encode("ascii", "backslashreplace").replace(b"\r", b"\\r").replace(b"\n", b"\\n")

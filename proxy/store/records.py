@@ -1,0 +1,212 @@
+"""Usage records as rows: one for each admitted exchange, running or finished."""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from proxy.core.entities import AdmittedExchange, Attempt, Billing, Finish, Usage, UsageRecord
+from proxy.store.database import Database
+
+# What an exchange has from its admission on comes first: the conflict is with such a row, and
+# leaves a finished one alone.
+_WRITE = """
+INSERT INTO exchanges (
+    id, created_ms, day, key_id, account, dialect, endpoint, stream, model,
+    ended_ms, provider, upstream_model, status, billing, finish, error_code,
+    input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens,
+    estimated, cost_nanos, discount, receipt
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+    ended_ms = excluded.ended_ms, provider = excluded.provider, upstream_model = excluded.upstream_model,
+    status = excluded.status, billing = excluded.billing, finish = excluded.finish,
+    error_code = excluded.error_code, input_tokens = excluded.input_tokens,
+    output_tokens = excluded.output_tokens, cached_tokens = excluded.cached_tokens,
+    cache_write_tokens = excluded.cache_write_tokens, reasoning_tokens = excluded.reasoning_tokens,
+    estimated = excluded.estimated, cost_nanos = excluded.cost_nanos, discount = excluded.discount,
+    receipt = excluded.receipt
+WHERE finish IS NULL
+"""
+
+_ADMIT = """
+INSERT INTO exchanges (id, created_ms, day, key_id, account, dialect, endpoint, stream, model)
+VALUES (:id, :created_ms, :day, :key_id, :account, :dialect, :endpoint, :stream, :model)
+ON CONFLICT (id) DO NOTHING
+"""
+
+_RUNNING = """
+SELECT id, created_ms, day, key_id, account, dialect, endpoint, stream, model
+FROM exchanges WHERE finish IS NULL ORDER BY id LIMIT ?
+"""
+
+_GET = """
+SELECT * FROM exchanges
+WHERE id = :id AND finish IS NOT NULL
+  AND (:account IS NULL OR account = :account) AND (:key IS NULL OR key_id = :key)
+"""
+
+_LIST = """
+SELECT * FROM exchanges
+WHERE id < :before AND finish IS NOT NULL
+  AND (:account IS NULL OR account = :account)
+  AND (:model IS NULL OR model = :model) AND (:provider IS NULL OR provider = :provider)
+  AND (:finish IS NULL OR finish = :finish) AND (:status IS NULL OR status = :status)
+ORDER BY id DESC LIMIT :limit
+"""
+
+_LIST_OF_KEY = """
+SELECT * FROM exchanges INDEXED BY exchanges_by_key
+WHERE key_id = :key AND id < :before AND finish IS NOT NULL
+  AND (:account IS NULL OR account = :account)
+  AND (:model IS NULL OR model = :model) AND (:provider IS NULL OR provider = :provider)
+  AND (:finish IS NULL OR finish = :finish) AND (:status IS NULL OR status = :status)
+ORDER BY id DESC LIMIT :limit
+"""
+
+_LIST_FAILED = """
+SELECT * FROM exchanges INDEXED BY exchanges_failed
+WHERE (finish <> 'ok' OR status <> 200) AND id < :before
+  AND (:account IS NULL OR account = :account)
+  AND (:model IS NULL OR model = :model) AND (:provider IS NULL OR provider = :provider)
+  AND (:finish IS NULL OR finish = :finish) AND (:status IS NULL OR status = :status)
+ORDER BY id DESC LIMIT :limit
+"""
+
+#: Behind every id, in their order.
+_END = "~"
+
+
+class _Receipt(msgspec.Struct, frozen=True):
+    """What is only ever shown: one JSON column."""
+
+    attempts: tuple[Attempt, ...]
+    price: Mapping[str, str] | None
+    timings: Mapping[str, float]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_receipt = msgspec.json.Decoder(_Receipt).decode
+
+
+def write(connection: sqlite3.Connection, record: UsageRecord) -> bool:
+    """Write a finished exchange, over its row of a running one; return False if it is there already."""
+    usage = record.usage
+    receipt = _encode(_Receipt(record.attempts, record.price, record.timings)).decode()
+    values = (
+        record.id,
+        record.created_ms,
+        record.day,
+        record.key_id,
+        record.account,
+        record.dialect,
+        record.endpoint,
+        int(record.stream),  # sqlite3 takes exact types faster than their subclasses, here and below
+        record.model,
+        record.ended_ms,
+        record.provider,
+        record.upstream_model,
+        record.status,
+        record.billing.value,
+        record.finish.value,
+        record.error_code,
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+        usage.reasoning_tokens,
+        int(record.estimated),
+        record.cost_nanos,
+        record.discount,
+        receipt,
+    )
+    return connection.execute(_WRITE, values).rowcount > 0
+
+
+def write_running(connection: sqlite3.Connection, exchanges: Iterable[AdmittedExchange]) -> None:
+    """Write what a crash would leave of `exchanges`; those that have a row already keep it."""
+    connection.executemany(_ADMIT, [msgspec.structs.asdict(exchange) for exchange in exchanges])
+
+
+async def read_running(database: Database, limit: int) -> list[AdmittedExchange]:
+    """Return exchanges that have not finished, the oldest first."""
+    return [
+        AdmittedExchange(**{**dict(row), "stream": bool(row["stream"])})
+        for row in await database.fetch_all(_RUNNING, (limit,))
+    ]
+
+
+async def read(
+    database: Database, id: str, *, account: str | None = None, key: str | None = None
+) -> UsageRecord | None:
+    """Return one finished exchange; None also when it is not of `account` or `key`, where given."""
+    row = await database.fetch_one(_GET, {"id": id, "account": account, "key": key})
+    return None if row is None else _record(row)
+
+
+async def read_list(
+    database: Database,
+    *,
+    limit: int,
+    before: str | None = None,
+    account: str | None = None,
+    key: str | None = None,
+    model: str | None = None,
+    provider: str | None = None,
+    status: str | None = None,
+) -> list[UsageRecord]:
+    """Return finished exchanges, newest first, those with ids below `before`.
+
+    `status` is a finish word or an HTTP status.
+    """
+    by_number = status is not None and status.isdecimal()
+    statement = _LIST
+    if key is not None:
+        statement = _LIST_OF_KEY
+    elif status not in (None, "ok", "200"):
+        statement = _LIST_FAILED
+    parameters = {
+        "before": before or _END,
+        "account": account,
+        "key": key,
+        "model": model,
+        "provider": provider,
+        "finish": None if by_number else status,
+        "status": int(status) if status is not None and by_number else None,
+        "limit": limit,
+    }
+    return [_record(row) for row in await database.fetch_all(statement, parameters)]
+
+
+def _record(row: sqlite3.Row) -> UsageRecord:
+    receipt = _decode_receipt(row["receipt"])
+    return UsageRecord(
+        id=row["id"],
+        created_ms=row["created_ms"],
+        ended_ms=row["ended_ms"],
+        day=row["day"],
+        key_id=row["key_id"],
+        account=row["account"],
+        dialect=row["dialect"],
+        endpoint=row["endpoint"],
+        stream=bool(row["stream"]),
+        model=row["model"],
+        provider=row["provider"],
+        upstream_model=row["upstream_model"],
+        status=row["status"],
+        billing=Billing(row["billing"]),
+        finish=Finish(row["finish"]),
+        error_code=row["error_code"],
+        usage=Usage(
+            row["input_tokens"],
+            row["output_tokens"],
+            row["cached_tokens"],
+            row["cache_write_tokens"],
+            row["reasoning_tokens"],
+        ),
+        estimated=bool(row["estimated"]),
+        cost_nanos=row["cost_nanos"],
+        discount=row["discount"],
+        price=receipt.price,
+        attempts=receipt.attempts,
+        timings=receipt.timings,
+    )

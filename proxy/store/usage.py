@@ -1,0 +1,196 @@
+"""Usage: what each exchange took, written exactly once, and the reports on it."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Collection
+
+import msgspec
+
+from proxy.core.entities import AdmittedExchange, Billing, Finish, Usage, UsageRecord
+from proxy.store import daily, records
+from proxy.store.daily import Additions, Sum
+from proxy.store.database import Database
+
+logger = logging.getLogger("sluice.store")
+
+#: An exchange that ends sooner than this after its admission never gets a row while it runs.
+ADMISSION_S = 0.25
+
+#: So many exchanges of a dead process are settled at a time.
+_RECOVERED = 500
+
+
+class Settlement:
+    """The work that writes one usage record, and adds it to the daily sums if it is the first to.
+
+    Its text, for the log, is the whole record: what an operator needs if it is never committed.
+    """
+
+    __slots__ = ("_additions", "_record")
+
+    def __init__(self, record: UsageRecord, additions: Additions) -> None:
+        self._record = record
+        self._additions = additions
+
+    def __call__(self, connection: sqlite3.Connection) -> bool:
+        written = records.write(connection, self._record)
+        if written:
+            self._additions.add(self._record)
+        return written
+
+    def __str__(self) -> str:
+        return "usage record " + msgspec.json.encode(self._record).decode()
+
+
+class UsageStore:
+    """Writes exchanges when they begin and end, and reads them back."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._loop = asyncio.get_running_loop()
+        self._additions = Additions()
+        database.writer.join(self._additions)
+        # Admissions not yet written, oldest first, with their time on the loop's clock.
+        self._admitted: dict[str, tuple[float, AdmittedExchange]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def admit(self, exchange: AdmittedExchange) -> None:
+        """Note that an exchange runs, so that a crash leaves a trace of it.
+
+        Nobody waits for it, and it is written only if the exchange lasts longer than 250 ms.
+        """
+        self._admitted[exchange.id] = (self._loop.time(), exchange)
+        if self._timer is None:
+            self._timer = self._loop.call_later(ADMISSION_S, self._write_admitted)
+
+    def settle(self, record: UsageRecord) -> asyncio.Future[bool]:
+        """Write a finished exchange once, together with its part of the daily sums.
+
+        The record is kept until it is committed, however long the database cannot be written; the
+        future resolves only then, with False if a record with this id was there already.
+        """
+        self._admitted.pop(record.id, None)
+        return self._database.writer.submit(Settlement(record, self._additions), until_committed=True)
+
+    async def recover(self) -> int:
+        """Settle what a crash left running, as `void`/`crash`; return how many there were.
+
+        To be called after the start and before the first admission. Doing it again, or after
+        being interrupted, changes nothing more.
+
+        Raises:
+            LedgerUnavailable: the database cannot be written.
+        """
+        count = 0
+        while lost := await records.read_running(self._database, _RECOVERED):
+            settlements = (Settlement(_crashed(exchange), self._additions) for exchange in lost)
+            await asyncio.gather(*map(self._database.writer.submit, settlements))
+            count += len(lost)
+        if count:
+            logger.warning("%d exchanges were running when the process ended: settled as crash", count)
+        return count
+
+    async def day_totals(self, day: str) -> dict[str, tuple[int, int]]:
+        """Return (requests, total tokens) of one day by key id, for the limits by day."""
+        return await daily.read_day_totals(self._database, day)
+
+    async def sums(
+        self,
+        *,
+        start: str,
+        end: str,
+        by: Collection[str] = (),
+        account: str | None = None,
+        key: str | None = None,
+        provider: str | None = None,
+        model: str | None = None,
+    ) -> list[Sum]:
+        """Return sums over the days `start` to `end`, both included (YYYY-MM-DD), in their order.
+
+        `by` is any of day, account, key, provider, model. Only the daily sums are read.
+
+        Raises:
+            ValueError: `by` names something else.
+        """
+        return await daily.read_sums(
+            self._database,
+            start=start,
+            end=end,
+            by=by,
+            account=account,
+            key=key,
+            provider=provider,
+            model=model,
+        )
+
+    async def list(
+        self,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        account: str | None = None,
+        key: str | None = None,
+        model: str | None = None,
+        provider: str | None = None,
+        status: str | None = None,
+    ) -> tuple[list[UsageRecord], str | None]:
+        """Return finished exchanges, newest first, and the cursor of the next page, if there is one.
+
+        `status` is a finish word or an HTTP status.
+        """
+        found = await records.read_list(
+            self._database,
+            limit=limit + 1,
+            before=cursor,
+            account=account,
+            key=key,
+            model=model,
+            provider=provider,
+            status=status,
+        )
+        page = found[:limit]
+        return page, page[-1].id if len(found) > limit else None
+
+    async def get(self, id: str, *, account: str | None = None, key: str | None = None) -> UsageRecord | None:
+        """Return one finished exchange, None if it is not of `account` or `key`, where given."""
+        return await records.read(self._database, id, account=account, key=key)
+
+    def _write_admitted(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        due: list[AdmittedExchange] = []
+        for since, exchange in self._admitted.values():
+            if since + ADMISSION_S > now:
+                self._timer = self._loop.call_at(since + ADMISSION_S, self._write_admitted)
+                break
+            due.append(exchange)
+        for exchange in due:
+            del self._admitted[exchange.id]
+        if due:
+            self._database.writer.post(lambda connection: records.write_running(connection, due))
+
+
+def _crashed(exchange: AdmittedExchange) -> UsageRecord:
+    """Return the record of an exchange of which only the admission is known.
+
+    When it ended is not known: it gets no duration. The client saw its connection break; 500 is
+    what it would have been told.
+    """
+    return UsageRecord(
+        **msgspec.structs.asdict(exchange),
+        ended_ms=exchange.created_ms,
+        provider=None,
+        upstream_model=None,
+        status=500,
+        billing=Billing.VOID,
+        finish=Finish.CRASH,
+        error_code=None,
+        usage=Usage(),
+        estimated=False,
+        cost_nanos=0,
+        discount="1",
+        price=None,
+        attempts=(),
+        timings={},
+    )

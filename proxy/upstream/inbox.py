@@ -1,0 +1,53 @@
+"""Where a connection leaves an answer, and its reader finds it."""
+
+import asyncio
+
+from proxy.core.errors import Progress, UpstreamFailure
+
+
+class Inbox:
+    """One answer, as far as it was received and not yet read. One task waits at a time.
+
+    `status` is 0 until the headers are complete. `error` is raised once the parts before it are read.
+    """
+
+    __slots__ = ("_loop", "_waiter", "complete", "error", "headers", "parts", "progress", "status", "unread")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.parts: list[bytes] = []
+        self.unread = 0  # bytes
+        self.complete = False
+        self.error: Exception | None = None
+        self.progress = Progress.CONNECTED
+        self._loop = loop
+        self._waiter: asyncio.Future[bool] | None = None
+
+    def take(self) -> bytes:
+        """Return all parts; one that came alone is returned as the object it is."""
+        parts = self.parts
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        self.unread = 0
+        return data
+
+    def fail(self, error: Exception) -> None:
+        if isinstance(error, UpstreamFailure):
+            error.progress = self.progress
+        self.error = error
+        self.wake()
+
+    def wake(self, nudged: bool = False) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(nudged)
+
+    async def changed(self) -> bool:
+        """Wait until something happened; return True when it was only a nudge."""
+        self._waiter = waiter = self._loop.create_future()
+        try:
+            nudged: bool = await waiter
+            return nudged
+        finally:
+            self._waiter = None

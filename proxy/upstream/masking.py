@@ -1,0 +1,45 @@
+"""Taking secrets out of what providers say, before anybody else reads it."""
+
+import re
+from collections.abc import Iterable
+
+MASK = "***"
+
+# Bounds the work of the patterns below; only the first 2 KiB of a provider's text are ever shown.
+MAX_TEXT_CHARS = 8192
+
+# Shorter ones are placeholders such as "none" or "x": hiding them would only garble the text.
+_SHORTEST_SECRET = 4
+# A provider may quote only the beginning of a key.
+_TELLING_PREFIX = 8
+
+_KEY_LIKE = re.compile(
+    r"""
+      (?<=://)[^/\s@:]+:[^/\s@]*(?=@)                        # credentials in a URL
+    | (?<=\bBearer\s)\S{6,}
+    | \b(?:sk|pk|rk|ak|tp|xai|csk|nvapi|pplx|org|proj)[-_][\w.*…-]{6,}
+    | \b(?:gsk|hf|fw|tgp|r8)_\w{8,}
+    | \bAIza[\w-]{10,}                                       # Google
+    | \beyJ[\w-]{8,}\.[\w.-]+                                # a JSON web token
+    | \bbce-v3/\S+                                           # Baidu
+    | \b(?:AKIA|AKID|LTAI)\w{12,}
+    | \b[0-9a-f]{32}\.\w{16}\b                               # Zhipu
+    | \b(?=[\w-]*[a-z])(?=[\w-]*[A-Z])(?=[\w-]*\d)[\w-]{32,} # mixed as no word and no request id is
+    """,
+    re.VERBOSE,
+)
+
+
+def mask(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return `text` without its key-like parts and without `secrets`, even when cut short.
+
+    Request ids (UUIDs, hexadecimal) stay: they are what a provider's support asks for.
+    Only the first `MAX_TEXT_CHARS` characters are kept.
+    """
+    text = text[:MAX_TEXT_CHARS]
+    for secret in secrets:
+        if len(secret) >= _TELLING_PREFIX:
+            text = re.sub(re.escape(secret[:_TELLING_PREFIX]) + r"[^\s\"'<>,;)]*", MASK, text)
+        elif len(secret) >= _SHORTEST_SECRET:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", MASK, text)
+    return _KEY_LIKE.sub(MASK, text)

@@ -1,0 +1,193 @@
+"""The admin API: keys, accounts, reports, models, configuration. docs/api.md, "Admin API" """
+
+from collections.abc import Callable
+from typing import Annotated
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Scope
+
+from proxy.config.schema import Config
+from proxy.core.entities import Finish
+from proxy.core.errors import AuthenticationFailed, RequestRefused
+from proxy.gateway import keyring, views
+from proxy.gateway.adminkey import AdminKey
+from proxy.gateway.changes import AccountChange, KeyChange, NewAccount, NewKey, Rotation
+from proxy.gateway.clock import Clock
+from proxy.gateway.configview import config_object
+from proxy.gateway.directory import Directory
+from proxy.gateway.guessing import WrongKeys
+from proxy.gateway.keyring import Keyring
+from proxy.gateway.keystate import KeyState
+from proxy.gateway.management import Management
+from proxy.gateway.reports import Reports, UsageQuery
+from proxy.store.usage import UsageStore
+from proxy.web.credentials import presented_key
+from proxy.web.protocol import client_address
+from proxy.web.resources import Page, Resource, answer, page_of, read_object, read_query
+
+PREFIX = "/admin/api"
+# Key objects with a thousand globs fit; nothing that the admin API takes is larger.
+MAX_BODY_BYTES = 1 << 20
+
+
+class AdminGate:
+    """Lets in who has the admin key, or the secret of this start."""
+
+    def __init__(self, admin: AdminKey, clock: Clock) -> None:
+        self._admin = admin
+        self._clock = clock
+        self._wrong_keys = WrongKeys()
+
+    def __call__(self, scope: Scope) -> None:
+        """Raise AuthenticationFailed for any other key, RateLimited after too many of them."""
+        presented = presented_key(scope["headers"])
+        if presented is None:
+            raise AuthenticationFailed(
+                "missing_api_key", "The admin API takes the admin key: `Authorization: Bearer sk-admin-…`."
+            )
+        if self._admin.accepts(presented):
+            return
+        self._wrong_keys.count(client_address(scope), self._clock.now_ms())
+        if presented.startswith(keyring.PREFIX.encode()):
+            raise AuthenticationFailed(
+                "invalid_api_key", "This is an API key; the admin API takes the admin key (sk-admin-…)."
+            )
+        raise AuthenticationFailed(
+            "invalid_api_key", "This is not the admin key; `python -m proxy reset-admin-key` makes a new one."
+        )
+
+
+class RequestsQuery(Page, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The filters of the list of exchanges. `status`: an HTTP status, or how an exchange ended."""
+
+    account: str | None = None
+    key: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    status: Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(Finish)}|[1-5][0-9][0-9])$")] | None = None
+
+
+class KeysApi:
+    """`/keys`"""
+
+    def __init__(self, keyring: Keyring, management: Management, reports: Reports) -> None:
+        self._keyring = keyring
+        self._management = management
+        self._reports = reports
+
+    async def list(self, request: Request) -> Response:
+        page = read_query(request, Page)
+        states, cursor = page_of(self._keyring.states(), lambda state: state.key.id, page)
+        quotas = await self._reports.quotas([state.key for state in states])
+        data = [views.key_object(state, quotas.get(state.key.id)) for state in states]
+        return answer({"data": data, "next_cursor": cursor})
+
+    async def create(self, request: Request) -> Response:
+        fields = await read_object(request, NewKey, MAX_BODY_BYTES)
+        state, secret = await self._management.create_key(fields)
+        return answer(await self._shown(state) | {"key": secret.reveal()}, 201)
+
+    async def show(self, request: Request) -> Response:
+        return answer(await self._shown(self._management.key(request.path_params["id"])))
+
+    async def change(self, request: Request) -> Response:
+        fields = await read_object(request, KeyChange, MAX_BODY_BYTES)
+        return answer(await self._shown(await self._management.change_key(request.path_params["id"], fields)))
+
+    async def revoke(self, request: Request) -> Response:
+        return answer(await self._shown(await self._management.revoke_key(request.path_params["id"])))
+
+    async def rotate(self, request: Request) -> Response:
+        rotation = await read_object(request, Rotation, MAX_BODY_BYTES)
+        state, secret = await self._management.rotate_key(request.path_params["id"], rotation.grace_s)
+        return answer(await self._shown(state) | {"key": secret.reveal()})
+
+    async def _shown(self, state: KeyState) -> views.Json:
+        quotas = await self._reports.quotas([state.key])
+        return views.key_object(state, quotas.get(state.key.id))
+
+
+class AccountsApi:
+    """`/accounts`"""
+
+    def __init__(self, keyring: Keyring, management: Management) -> None:
+        self._keyring = keyring
+        self._management = management
+
+    async def list(self, request: Request) -> Response:
+        page = read_query(request, Page)
+        accounts, cursor = page_of(self._keyring.accounts(), lambda account: account.name, page)
+        return answer({"data": list(map(views.account_object, accounts)), "next_cursor": cursor})
+
+    async def create(self, request: Request) -> Response:
+        fields = await read_object(request, NewAccount, MAX_BODY_BYTES)
+        return answer(views.account_object(await self._management.create_account(fields)), 201)
+
+    async def show(self, request: Request) -> Response:
+        return answer(views.account_object(self._management.account(request.path_params["name"])))
+
+    async def change(self, request: Request) -> Response:
+        fields = await read_object(request, AccountChange, MAX_BODY_BYTES)
+        account = await self._management.change_account(request.path_params["name"], fields)
+        return answer(views.account_object(account))
+
+
+class ReportsApi:
+    """`/usage`, `/requests`, `/models`, `/config`"""
+
+    def __init__(
+        self, reports: Reports, usage: UsageStore, directory: Directory, config: Callable[[], Config]
+    ) -> None:
+        self._reports = reports
+        self._usage = usage
+        self._directory = directory
+        self._config = config
+
+    async def usage(self, request: Request) -> Response:
+        return answer(await self._reports.usage_report(read_query(request, UsageQuery)))
+
+    async def requests(self, request: Request) -> Response:
+        query = read_query(request, RequestsQuery)
+        records, cursor = await self._usage.list(**msgspec.structs.asdict(query))
+        return answer({"data": list(map(views.receipt, records)), "next_cursor": cursor})
+
+    async def request(self, request: Request) -> Response:
+        record = await self._usage.get(request.path_params["id"])
+        if record is None:
+            raise RequestRefused("not_found", f"There is no finished request {request.path_params['id']}.")
+        return answer(views.receipt(record))
+
+    async def models(self, request: Request) -> Response:
+        return answer({"data": self._directory.entries(), "next_cursor": None})
+
+    async def config(self, request: Request) -> Response:
+        return answer(config_object(self._config()))
+
+
+def admin_routes(
+    admin: AdminKey, clock: Clock, keys: KeysApi, accounts: AccountsApi, reports: ReportsApi
+) -> list[BaseRoute]:
+    """Return the routes of the admin API."""
+
+    async def reset_admin_key(request: Request) -> Response:
+        key = await admin.reset()
+        return answer({"key": key.reveal()}, 201)
+
+    gate = AdminGate(admin, clock)
+    resources = {
+        "/keys": Resource(gate, GET=keys.list, POST=keys.create),
+        "/keys/{id}": Resource(gate, GET=keys.show, PATCH=keys.change, DELETE=keys.revoke),
+        "/keys/{id}/rotate": Resource(gate, POST=keys.rotate),
+        "/accounts": Resource(gate, GET=accounts.list, POST=accounts.create),
+        "/accounts/{name}": Resource(gate, GET=accounts.show, PATCH=accounts.change),
+        "/usage": Resource(gate, GET=reports.usage),
+        "/requests": Resource(gate, GET=reports.requests),
+        "/requests/{id}": Resource(gate, GET=reports.request),
+        "/models": Resource(gate, GET=reports.models),
+        "/config": Resource(gate, GET=reports.config),
+        "/admin-key": Resource(gate, POST=reset_admin_key),
+    }
+    return [Route(PREFIX + path, resource) for path, resource in resources.items()]

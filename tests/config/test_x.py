@@ -1,0 +1,3 @@
+def test_x():
+    import proxy, sys
+    print(proxy.__file__, sys.path[:4])
