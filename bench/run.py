@@ -23,6 +23,7 @@ from pathlib import Path
 
 import profiling
 import scenarios
+from measure import Sample
 from processes import ROOT, BenchError, log_tail
 from report import bars, render
 from scenarios import FULL, OPEN_RATE, QUICK, Plan, Results
@@ -36,9 +37,11 @@ TARGETS = ("direct", "nginx", "gateway")
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="one round of a few loads, under 90 s")
-    parser.add_argument("--only", type=_names(PARTS), default=PARTS, metavar="PART,…", help=", ".join(PARTS))
     parser.add_argument(
-        "--targets", type=_names(TARGETS), default=TARGETS, metavar="TARGET,…", help=", ".join(TARGETS)
+        "--only", type=names_among(PARTS), default=PARTS, metavar="PART,…", help=", ".join(PARTS)
+    )
+    parser.add_argument(
+        "--targets", type=names_among(TARGETS), default=TARGETS, metavar="TARGET,…", help=", ".join(TARGETS)
     )
     parser.add_argument("--rounds", type=int, help="rounds of every comparison")
     parser.add_argument("--nice", type=int, default=0, help="priority of the whole run; negative needs root")
@@ -63,7 +66,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _names(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
+def names_among(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
     """Return a parser of comma-separated names, in the order in which they are known."""
 
     def parse(text: str) -> tuple[str, ...]:
@@ -103,15 +106,14 @@ def describe_machine(cores: tuple[int, int]) -> list[str]:
     ]
 
 
-def run(session: Session, plan: Plan, parts: Sequence[str], names: Sequence[str]) -> Results:
-    """Go through the wanted parts with the wanted targets."""
-    results = Results()
+def run(session: Session, plan: Plan, parts: Sequence[str], names: Sequence[str], results: Results) -> None:
+    """Go through the wanted parts with the wanted targets; what was measured before an error is kept."""
     targets = [session.mock] if "direct" in names else []
     if "nginx" in names:
         targets.append(session.nginx())
     if "gateway" not in names:
         compare(session, plan, parts, targets, results)
-        return results
+        return
     gateway = session.gateway("gateway")
     targets.append(gateway.start(session.stack))
     compare(session, plan, parts, targets, results)
@@ -124,7 +126,6 @@ def run(session: Session, plan: Plan, parts: Sequence[str], names: Sequence[str]
     if "start" in parts:
         say("start")
         results.starts = scenarios.starts(session.gateway("start"), plan.starts)
-    return results
 
 
 def compare(
@@ -166,6 +167,25 @@ def prepaid(session: Session) -> Target:
     return dataclasses.replace(target, name="gateway, prepaid")
 
 
+def explain(error: Exception, folder: Path) -> None:
+    """Say what went wrong, and what the gateways said about it."""
+    say(f"bench: {error}")
+    for log in folder.rglob("gateway.log"):
+        end = log_tail(log)
+        if end and end not in str(error):
+            say(f"the log of the gateway for {log.parent.name!r} ends with:\n{end}")
+
+
+def publish(report: str, samples: Sequence[tuple[str, Sample]], options: argparse.Namespace) -> None:
+    """Print the report and write the files that were asked for."""
+    sys.stdout.write(report)
+    if options.write:
+        options.write.write_text(report)
+    if options.raw:
+        lines = (json.dumps({"target": name, **dataclasses.asdict(sample)}) for name, sample in samples)
+        options.raw.write_text("".join(f"{line}\n" for line in lines))
+
+
 def main(arguments: Sequence[str]) -> int:
     options = parse_arguments(arguments)
     plan = QUICK if options.quick else FULL
@@ -174,33 +194,25 @@ def main(arguments: Sequence[str]) -> int:
     if options.quick and options.only is PARTS:
         options.only = tuple(part for part in PARTS if part != "search")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    results = Results()
+    session = None
+    complete = False
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sluice-bench-")))
         try:
-            if options.nice:
-                os.nice(options.nice)
+            os.nice(options.nice)
             session = Session(stack, folder, options.gateway_command)
             if options.profile:
                 sys.stdout.write(profiling.profile(session, options.profile))
                 return 0
-            machine = describe_machine(session.cores)
-            results = run(session, plan, options.only, options.targets)
+            run(session, plan, options.only, options.targets, results)
+            complete = True
         except (BenchError, PermissionError) as error:
-            say(f"bench: {error}")
-            for log in folder.rglob("gateway.log"):
-                end = log_tail(log)
-                if end and end not in str(error):
-                    say(f"the log of the gateway for {log.parent.name!r} ends with:\n{end}")
-            return 1
-    report = render(results, machine)
-    sys.stdout.write(report)
-    if options.write:
-        options.write.write_text(report)
-    if options.raw:
-        lines = (json.dumps({"target": name, **dataclasses.asdict(s)}) for name, s in session.loader.samples)
-        options.raw.write_text("".join(f"{line}\n" for line in lines))
-    missed = [bar.what for bar in bars(results) if not bar.held]
-    return 1 if options.check and missed else 0
+            explain(error, folder)
+    if session is not None and session.loader.samples:
+        publish(render(results, describe_machine(session.cores)), session.loader.samples, options)
+    held = all(bar.held for bar in bars(results))
+    return 0 if complete and (held or not options.check) else 1
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def start_nginx(stack: ExitStack, upstream: Target, folder: Path, core: int) -> 
     """
     nginx = find_nginx()
     if nginx is None:
-        raise BenchError("nginx is not installed (Debian: apt-get install nginx-light)")
+        raise BenchError("nginx is not installed (Debian: nginx-light); or use --targets direct,gateway")
     port = free_port()
     user = f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else ""
     config = folder / "nginx.conf"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Generic, TypeVar
 
 from proxy.config.nodes import Items, Node, Scalar, Table, is_null
-from proxy.config.problems import Invalid, Path, Unusable, Wrong, hint, quoted
+from proxy.config.problems import Invalid, Place, Unusable, Wrong, hint, quoted
 from proxy.config.reading import Reading
 from proxy.config.references import Value
 
@@ -29,7 +29,7 @@ REFERENCE: Schema = {"$ref": "#/$defs/reference"}
 class Kind(Generic[T]):
     """One sort of value."""
 
-    def read(self, node: Node, path: Path, reading: Reading) -> T:
+    def read(self, node: Node, path: Place, reading: Reading) -> T:
         """Return the value of a node. Raises Invalid, or Unusable after collecting problems."""
         raise NotImplementedError
 
@@ -48,7 +48,7 @@ class ScalarKind(Kind[T]):
     yaml_type = "text"
     is_secret = False
 
-    def read(self, node: Node, path: Path, reading: Reading) -> T:
+    def read(self, node: Node, path: Place, reading: Reading) -> T:
         if not isinstance(node, Scalar):
             raise Invalid(reading.line(path), path, f"expected {self.wanted}, not {node.type}")
         value = reading.value(node, path)
@@ -73,7 +73,7 @@ class Nullable(Kind[T | None]):
     def __init__(self, kind: Kind[T]) -> None:
         self.kind = kind
 
-    def read(self, node: Node, path: Path, reading: Reading) -> T | None:
+    def read(self, node: Node, path: Place, reading: Reading) -> T | None:
         if is_null(node) or (isinstance(node, Scalar) and reading.value(node, path).unset):
             return None
         return self.kind.read(node, path, reading)
@@ -89,7 +89,7 @@ class ListOf(Kind[tuple[T, ...]]):
         self.kind = kind
         self.least = least
 
-    def read(self, node: Node, path: Path, reading: Reading) -> tuple[T, ...]:
+    def read(self, node: Node, path: Place, reading: Reading) -> tuple[T, ...]:
         if not isinstance(node, Items):
             if not is_null(node):
                 raise Invalid(reading.line(path), path, f"expected a list, not {node.type}")
@@ -113,10 +113,12 @@ class MapOf(Kind[dict[str, T]]):
         self.check = check
         self.kind = kind
 
-    def read(self, node: Node, path: Path, reading: Reading) -> dict[str, T]:
+    def read(self, node: Node, path: Place, reading: Reading) -> dict[str, T]:
         return _read_all(self._children(node, path, reading), path, reading)
 
-    def _children(self, node: Node, path: Path, reading: Reading) -> Iterator[tuple[str, int, Kind[T], Node]]:
+    def _children(
+        self, node: Node, path: Place, reading: Reading
+    ) -> Iterator[tuple[str, int, Kind[T], Node]]:
         for name, line, child in entries(node, path, reading):
             try:
                 self.check(name, quoted(name))
@@ -149,7 +151,7 @@ class Record(Kind[T]):
         self.build = build
         self.keys: Mapping[str, Key] = keys
 
-    def read(self, node: Node, path: Path, reading: Reading) -> T:
+    def read(self, node: Node, path: Place, reading: Reading) -> T:
         values = _read_all(self._children(node, path, reading), path, reading)
         try:
             return self.build(**values)
@@ -158,7 +160,7 @@ class Record(Kind[T]):
             raise Invalid(reading.line(there), there, str(error)) from None
 
     def _children(
-        self, node: Node, path: Path, reading: Reading
+        self, node: Node, path: Place, reading: Reading
     ) -> Iterator[tuple[str, int, Kind[Any], Node]]:
         missing = {name for name, key in self.keys.items() if key.required}
         for name, line, child in entries(node, path, reading):
@@ -200,14 +202,14 @@ class Either(Kind[Any]):
         self.short = short
         self.long = long
 
-    def read(self, node: Node, path: Path, reading: Reading) -> Any:
+    def read(self, node: Node, path: Place, reading: Reading) -> Any:
         return (self.long if isinstance(node, Table) else self.short).read(node, path, reading)
 
     def schema(self) -> Schema:
         return {"anyOf": [self.short.schema(), self.long.schema()]}
 
 
-def entries(node: Node, path: Path, reading: Reading) -> Iterator[tuple[str, int, Node]]:
+def entries(node: Node, path: Place, reading: Reading) -> Iterator[tuple[str, int, Node]]:
     """Yield name, line and value of each entry of a mapping; duplicates and bad names are reported."""
     if not isinstance(node, Table):
         if is_null(node):
@@ -227,7 +229,7 @@ def entries(node: Node, path: Path, reading: Reading) -> Iterator[tuple[str, int
             yield name, key.line, child
 
 
-def _read_all(children: Iterable[tuple[K, int, Kind[T], Node]], path: Path, reading: Reading) -> dict[K, T]:
+def _read_all(children: Iterable[tuple[K, int, Kind[T], Node]], path: Place, reading: Reading) -> dict[K, T]:
     """Read all children, so that one run names all problems. Raises Unusable if there were any."""
     values: dict[K, T] = {}
     before = len(reading.problems)

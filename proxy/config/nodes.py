@@ -78,7 +78,9 @@ def parse_yaml(text: str) -> Node:
         return _Tree(yaml.parse(text, Loader=_LOADER)).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise Invalid(mark.line + 1 if mark else 0, (), f"not valid YAML: {error.problem}") from None
+        # An error at the end is counted to the last line that has anything on it.
+        line = min(mark.line, text.rstrip().count("\n")) + 1 if mark else 0
+        raise Invalid(line, (), f"not valid YAML: {error.problem}") from None
 
 
 class _Tree:

@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 
 #: Where a value stands: names of keys, and indexes of list items.
-Path = tuple[str | int, ...]
+Place = tuple[str | int, ...]
 
 # So many problems are printed; more come from one cause, or from no configuration at all.
 _MOST_PRINTED = 50
@@ -43,7 +44,7 @@ class ConfigError(Exception):
 class Invalid(Exception):
     """Raised where a value cannot be read; whoever reads its neighbours collects it."""
 
-    def __init__(self, line: int, path: Path, message: str) -> None:
+    def __init__(self, line: int, path: Place, message: str) -> None:
         super().__init__(message)
         self.problem = Problem(line, dotted(path), message)
 
@@ -60,7 +61,7 @@ class Wrong(ValueError):
         self.path = path
 
 
-def dotted(path: Path) -> str:
+def dotted(path: Place) -> str:
     """Return a path as text: `providers.ali.api_keys[1].rpm`."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{clipped(step)}" for step in path)
     return text.removeprefix(".")
@@ -74,6 +75,11 @@ def clipped(text: str) -> str:
 
 def quoted(text: str) -> str:
     return f'"{clipped(text)}"'
+
+
+def named(path: Path) -> str:
+    """Return how a message names a file: whole, on one line."""
+    return f"the file {json.dumps(str(path), ensure_ascii=False)}"
 
 
 def hint(name: str, valid: Iterable[str]) -> str:

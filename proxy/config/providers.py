@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.config.presets import PRESETS, Preset
-from proxy.config.problems import Wrong, hint, quoted
+from proxy.config.problems import Wrong, hint, named, quoted
 from proxy.config.scalars import Unset
 from proxy.config.schema import Provider, ProviderKey
 from proxy.config.urls import root_of
@@ -188,5 +188,5 @@ def _ca_file(given: Given, folder: Path) -> Path | None:
         return None
     path = folder.joinpath(given["ca_file"])
     if not path.is_file():
-        raise Wrong(f"there is no file {quoted(str(path))}", "ca_file")
+        raise Wrong(f"{named(path)} does not exist", "ca_file")
     return path

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.config.problems import quoted
+from proxy.config.problems import named, quoted
 
 _REFERENCE = re.compile(r"\$\{[^}\r\n]*\}")
 _PARTS = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?\}")
@@ -66,7 +66,7 @@ class References:
         if not text.startswith(_FILE):
             return self.replaced(text)
         path = self._folder / self.replaced(text.removeprefix(_FILE)).text
-        return Value(_file_text(path), source=f"the file {quoted(str(path))}", whole=True)
+        return Value(_file_text(path), source=named(path), whole=True)
 
     def replaced(self, text: str) -> Value:
         """Return a parsed scalar with its variables replaced; `file:` is ordinary text here."""
@@ -119,11 +119,11 @@ def _file_text(path: Path) -> str:
             data = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ValueError(f"the file {quoted(str(path))} cannot be read: {reason}") from None
+        raise ValueError(f"{named(path)} cannot be read: {reason}") from None
     if len(data) > MAX_FILE_BYTES:
-        raise ValueError(f"the file {quoted(str(path))} is larger than {MAX_FILE_BYTES} bytes")
+        raise ValueError(f"{named(path)} is larger than {MAX_FILE_BYTES} bytes")
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        raise ValueError(f"the file {quoted(str(path))} is not UTF-8 text") from None
+        raise ValueError(f"{named(path)} is not UTF-8 text") from None
     return text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from proxy.config.presets import PRESETS
-from proxy.config.problems import Path, hint, quoted
+from proxy.config.problems import Place, hint, quoted
 from proxy.config.schema import Config
 from proxy.config.urls import host_of, is_any, is_loopback, port_of
 from proxy.core.globs import star_part
@@ -12,7 +12,7 @@ from proxy.core.routing import Deployment, Model
 # A server that others can reach is open to guessing without end; 32 characters cannot be guessed.
 SHORTEST_ADMIN_KEY = 32
 
-Contradiction = tuple[Path, str]
+Contradiction = tuple[Place, str]
 
 
 def contradictions(config: Config) -> Iterator[Contradiction]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from proxy.config.kinds import REFERENCE, Check, Kind, ListOf, MapOf, ScalarKind, Schema
 from proxy.config.nodes import Items, Node, Scalar, Table
-from proxy.config.problems import Invalid, Path, hint, quoted
+from proxy.config.problems import Invalid, Place, hint, quoted
 from proxy.config.reading import Reading
 from proxy.config.references import Value
 from proxy.config.values import credential, text
@@ -168,7 +168,7 @@ class ProviderSecret(ScalarKind[Secret | Unset]):
 class Json(Kind[Any]):
     """Any value, with the types that YAML gives it; a reference is text."""
 
-    def read(self, node: Node, path: Path, reading: Reading) -> Any:
+    def read(self, node: Node, path: Place, reading: Reading) -> Any:
         if isinstance(node, Items):
             return list(ListOf(self).read(node, path, reading))
         if isinstance(node, Table):

@@ -174,8 +174,9 @@ class OutputCounter:
         if self._kept >= self._FOLD:
             self._fold()
 
-    def total(self) -> int:
-        """Return the estimated tokens of everything added, rounded up."""
+    @property
+    def tokens(self) -> int:
+        """The estimated tokens of everything added, rounded up."""
         rest = "".join(self._pieces).encode(errors="replace")
         return _tokens(self._milli_tokens + self._family.milli_tokens(rest))
 

@@ -9,9 +9,9 @@ import struct
 from fractions import Fraction
 from typing import NamedTuple
 
-# 64 KiB of image: the size stands in the first bytes of a PNG or GIF, and in a JPEG behind its
-# preview, whose segment cannot be longer.
-_HEAD_BASE64 = 4 * (64 * 1024 // 3 + 1)
+# 128 KiB of image: the size stands in the first bytes of a PNG or GIF, and in a JPEG behind
+# segments of up to 64 KiB each, usually a preview and a colour profile.
+_HEAD_BASE64 = 4 * (128 * 1024 // 3 + 1)
 
 # ITU T.81, table B.1: the start-of-frame markers are C0 to CF but for three others.
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}

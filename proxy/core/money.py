@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
-from types import MappingProxyType
 
 from proxy.core.pricing import NANOS, Price, Ratio
 
@@ -53,9 +52,9 @@ def display_price(nanos_per_mtok: int, currency: str) -> str:
     return _display(Decimal(nanos_per_mtok).scaleb(-12), currency) + "/1K"
 
 
-def plain_price(nanos_per_mtok: int) -> str:
-    """Return an exact price per million tokens, as short as it can be written: "2", "0.25"."""
-    return _without_zeros(decimal_text(nanos_per_mtok))
+def plain_price(nanos: int) -> str:
+    """Return an exact price, per million tokens or each, as short as it can be: "2", "0.25"."""
+    return _without_zeros(decimal_text(nanos))
 
 
 def ratio_text(ratio: Ratio) -> str:
@@ -69,7 +68,7 @@ def price_terms(price: Price) -> Mapping[str, str]:
     terms = {"currency": price.currency, "per": "1M"}
     for name in ("input", "output", "cached_input", "cache_write", "reasoning", "per_request"):
         terms[name] = plain_price(getattr(price, name))
-    return MappingProxyType(terms)
+    return terms
 
 
 def _display(amount: Decimal, currency: str) -> str:

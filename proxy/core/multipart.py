@@ -100,7 +100,7 @@ class FormScanner:
             self._buffer.clear()
             return False
         end = self._buffer.find(b"\r\n\r\n")
-        if max(end, len(self._buffer) if end < 0 else 0) > MAX_PART_HEADER_BYTES:
+        if (end if end >= 0 else len(self._buffer)) > MAX_PART_HEADER_BYTES:
             _refuse("the headers of a part are too long")
         if end < 0:
             return False
@@ -167,7 +167,7 @@ def _disposition(text: bytes) -> dict[bytes, bytes]:
         name, value = found[1].lower(), found[2]
         # RFC 7578 4.2: the extended form of RFC 5987 "MUST NOT be used"; for file names it is common.
         if name in parameters or name == b"name*":
-            _refuse("a part has two names")
+            _refuse("a part is named twice or in two ways")
         parameters[name] = _ESCAPE.sub(rb"\1", value[1:-1]) if value[:1] == b'"' else value
         position = found.end()
     return parameters

@@ -15,7 +15,8 @@ class TextCounter(Protocol):
 
     def add(self, text: str) -> None: ...
 
-    def total(self) -> int: ...
+    @property
+    def tokens(self) -> int: ...
 
 
 class _Function(msgspec.Struct):
@@ -76,7 +77,7 @@ class ReceivedOutput:
     def tokens(self) -> int:
         """The estimate of what was generated, in LLM tokens."""
         self.fold()
-        return self._counter.total()
+        return self._counter.tokens
 
     def fold(self) -> None:
         """Count what was kept and let go of it."""

@@ -25,8 +25,8 @@ def ask_for_usage(members: dict[str, msgspec.Raw]) -> None:
 
 def wants_usage(members: Mapping[str, msgspec.Raw]) -> bool:
     """Return whether the client asked for the usage event of a stream."""
-    options = _object(members.get("stream_options"))
-    return bool(options) and bytes(options.get("include_usage", b"")) == b"true"
+    options = _object(members.get("stream_options")) or {}
+    return bytes(options.get("include_usage", b"")) == b"true"
 
 
 def clamp_length(

@@ -155,11 +155,9 @@ def count_classes(text: bytes, single_digits: bool = False) -> Classes:
         more_signs=signs.bit_count() - first_signs.bit_count(),
         others=len(text) - len(text.translate(None, _CONTROLS)),
     )
-    return (
-        narrow
-        if text.isascii()
-        else _with_wide(narrow, text.translate(None, _ASCII).decode(errors="replace"))
-    )
+    if text.isascii():
+        return narrow
+    return _with_wide(narrow, text.translate(None, _ASCII).decode(errors="replace"))
 
 
 def _with_wide(narrow: Classes, text: str) -> Classes:

@@ -107,7 +107,8 @@ def _candidates(
     resolution: Resolution, request: ClientRequest, key: KeyState, snapshot: Snapshot
 ) -> tuple[Candidate, ...]:
     """Return the deployments that this key may use, with their prices, in the order of the route."""
-    if not any(key.allows_model(name) for name in resolution.names):
+    # an allowed alias allows its target: the name that the client wrote is what counts
+    if not key.allows_model(request.model):
         raise PermissionRefused(
             "model_not_allowed", f"This API key may not use the model {quoted(request.model)}.", param="model"
         )

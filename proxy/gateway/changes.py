@@ -7,7 +7,7 @@ what is left out stays, null removes, an object is merged member by member.
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from ipaddress import ip_network
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict as members_of
@@ -19,7 +19,7 @@ from proxy.core.money import parse_amount
 from proxy.core.periods import PERIODS
 
 T = TypeVar("T")
-Given = T | UnsetType
+Given: TypeAlias = T | UnsetType
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
 Names = Annotated[tuple[Text, ...], Meta(max_length=1000)]
@@ -161,9 +161,7 @@ def _check_networks(blocks: tuple[str, ...]) -> None:
         try:
             ip_network(block)
         except ValueError as error:
-            raise _invalid(
-                f"ips[{index}]", f"{error}; write an address or a CIDR block like 10.0.0.0/8"
-            ) from None
+            raise _invalid(f"ips[{index}]", f"{error}; write an address or a block like 10.0.0.0/8") from None
 
 
 def _check_printable(text: str, param: str) -> None:

@@ -29,9 +29,9 @@ from proxy.gateway.clock import Clock
 from proxy.gateway.relay import Relay, relay_for
 from proxy.gateway.settlement import Accounting, Reached
 from proxy.store.usage import UsageStore
-from proxy.upstream import failures
-from proxy.upstream.client import Response, UpstreamClient
-from proxy.upstream.providers import ProviderClient
+from proxy.upstream.client import UpstreamClient
+from proxy.upstream.failures import failure_from, failure_in_answer, failure_in_stream
+from proxy.upstream.providers import Answer, ProviderClient, UpstreamKey
 
 Headers = list[tuple[bytes, bytes]]
 T = TypeVar("T")
@@ -44,8 +44,12 @@ MAX_WHOLE_ANSWER = 64 * 1024 * 1024
 MAX_ERROR_BODY = 64 * 1024
 # A disk that cannot be written delays the end of an answer by this much. docs/billing.md
 COMMIT_PATIENCE_S = 5.0
-# A client that takes no byte for this long counts as gone. docs/api.md, "Streaming"
-CLIENT_STALL_NS = 60 * 10**9
+EVENT_STREAM: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx would collect the events otherwise
+]
+# Silence after which a stream gets a keep-alive. docs/api.md, "Streaming"
 KEEP_ALIVE_NS = 15 * 10**9
 
 
@@ -95,11 +99,11 @@ class Exchange:
         self._on_end = on_end
         self._clock = services.clock
         self._attempts = AttemptLog(services.clock)
-        self._account = Accounting(admitted, self._attempts)
+        self._account = Accounting(admitted, self._attempts, self._clock)
         self._interrupted: Finish | None = None
         self._cancellable = False
-        self._response: Response | None = None
-        self._blocked_since_ns: int | None = None
+        self._response: Answer | None = None
+        self._is_sending = False
         self._last_sent_ns = 0
         loop = asyncio.get_running_loop()
         self.finished = loop.create_future()
@@ -114,7 +118,7 @@ class Exchange:
             self._task.cancel()
         elif self._response is not None:
             self._response.nudge()
-        if self._blocked_since_ns is not None:
+        if self._is_sending:
             self._sink.abort()
 
     def revoke(self) -> None:
@@ -122,11 +126,8 @@ class Exchange:
         self.interrupt(Finish.REVOKED)
 
     def tick(self, now_ns: int) -> None:
-        """Called about once a second: notice a silent provider and a client that takes nothing."""
-        if self._blocked_since_ns is not None:
-            if now_ns - self._blocked_since_ns > CLIENT_STALL_NS:
-                self.interrupt(Finish.CLIENT_GONE)
-        elif self._response is not None and now_ns - self._last_sent_ns > KEEP_ALIVE_NS:
+        """Called about once a second: wake the relay of a provider that has long been silent."""
+        if self._response is not None and now_ns - self._last_sent_ns >= KEEP_ALIVE_NS:
             self._response.nudge()
 
     # -- the life of the exchange
@@ -164,7 +165,7 @@ class Exchange:
         """Try one deployment to the end of the exchange; raises UpstreamFailure while another may be tried."""
         provider = self.admitted.snapshot.providers[candidate.deployment.provider]
         key = provider.next_key()
-        self._attempts.begin(provider.name, candidate.deployment.model, key.masked if key else None)
+        self._attempts.begin(provider.name, candidate.deployment.model, key.masked)
         self._account.begin(candidate)
         try:
             response = await self._waiting(self._call(candidate, provider, key))
@@ -177,18 +178,18 @@ class Exchange:
             self._attempts.end(error.code)
             raise
 
-    async def _call(self, candidate: Candidate, provider: ProviderClient, key: object) -> Response:
+    async def _call(self, candidate: Candidate, provider: ProviderClient, key: UpstreamKey) -> Answer:
         request = self.admitted.request
         body = upstream_body(self.admitted, candidate, provider.config)
         return await provider.send(
             self._services.client, request.endpoint.path, key, request.headers, body, stream=request.stream
         )
 
-    async def _receive(self, response: Response, provider: ProviderClient) -> None:
+    async def _receive(self, response: Answer, provider: ProviderClient) -> None:
         self._attempts.answered(response.status)
         if not 200 <= response.status < 300:
             body = await self._waiting(response.read_all(MAX_ERROR_BODY))
-            raise failures.failure_from(provider.config, response.status, response.headers, body)
+            raise failure_from(provider.config, response.status, response.headers, body)
         self._account.reached = Reached.ANSWERED
         request = self.admitted.request
         if request.endpoint.estimated and not request.stream:
@@ -196,33 +197,38 @@ class Exchange:
         else:
             await self._stream(response, provider)
 
-    async def _whole(self, response: Response, provider: ProviderClient) -> None:
+    async def _whole(self, response: Answer, provider: ProviderClient) -> None:
         """An answer that is not streamed: had whole, recorded, then sent."""
         body = await self._waiting(response.read_all(MAX_WHOLE_ANSWER))
-        failure = failures.failure_in_answer(provider.config, body)
+        failure = failure_in_answer(provider.config, body)
         if failure is not None:
             raise failure
         self._account.take_whole(body)
-        record = await self._settle(Finish.OK, Reached.COMPLETE)
+        self._account.reached = Reached.COMPLETE
+        record = await self._settle(Finish.OK)
         headers = self._headers(provider.response_headers(response.headers))
         headers.append((b"x-sluice-cost", decimal_text(record.cost_nanos).encode()))
         headers.append((b"content-length", b"%d" % len(body)))
-        await self._sink.start(headers)
+        await self._start(headers)
         await self._sending(self._sink.end(body))
 
-    async def _stream(self, response: Response, provider: ProviderClient) -> None:
+    async def _stream(self, response: Answer, provider: ProviderClient) -> None:
         """An answer passed on as it comes; raises UpstreamFailure or _Interrupted when it stays incomplete."""
-        relay = relay_for(self.admitted.request, response.headers, self._account)
+        relay = relay_for(self.admitted.request, response.headers, self._account.meter, self._account.output)
         failure: UpstreamFailure | None = None
         try:
-            await self._pump(response, relay, self._headers(provider.response_headers(response.headers)))
+            headers = provider.response_headers(response.headers)
+            if relay.keep_alive:
+                headers = [header for header in headers if header[0] != b"content-type"] + EVENT_STREAM
+            await self._pump(response, relay, self._headers(headers))
         except UpstreamFailure as error:
             failure = error
         except sse.EventTooLarge as error:
             failure = UpstreamError("upstream_invalid_response", f"{provider.name}: {error}.")
         # Once the answer is complete, it does not matter how the upstream closed.
         if relay.complete and (relay.done or self._interrupted is None):
-            await self._settle(Finish.OK, Reached.COMPLETE)
+            self._account.reached = Reached.COMPLETE
+            await self._settle(Finish.OK)
             await self._sending(self._sink.end(relay.ending()))
             return
         if relay.has_content:
@@ -230,7 +236,7 @@ class Exchange:
         if self._interrupted is not None:
             raise _Interrupted
         if relay.failure is not None:
-            failure = failures.failure_in_stream(provider.config, relay.failure)
+            failure = failure_in_stream(provider.config, relay.failure)
         failure = failure or UpstreamTruncated(
             "upstream_stream_truncated", f"{provider.name} closed the stream before the answer was complete."
         )
@@ -238,47 +244,41 @@ class Exchange:
             failure.retryable = False  # what the client has cannot be taken back
         raise failure
 
-    async def _pump(self, response: Response, relay: Relay, headers: Headers) -> None:
+    async def _pump(self, response: Answer, relay: Relay, headers: Headers) -> None:
         """Pass the stream on until it ends, fails, or the exchange is interrupted."""
         self._response = response
         self._last_sent_ns = self._clock.monotonic_ns()
-        ended = False
-        while not (ended or relay.done or relay.failure is not None or self._interrupted is not None):
+        chunk: bytes | None = b""
+        while not (chunk is None or relay.done or relay.failure is not None or self._interrupted is not None):
             chunk = await response.read()
             if chunk:
                 out = relay.feed(chunk)
             elif chunk is None:
-                out, ended = relay.close(), True
-            else:  # nudged: the provider is silent, or the exchange was interrupted
-                if relay.keep_alive and self._interrupted is None and self._is_silent():
-                    out = relay.keep_alive
-                else:
-                    continue
+                out = relay.close()
+            else:  # nudged, because the provider is silent or the exchange was interrupted
+                out = relay.keep_alive if self._is_silent() else b""
             if out or relay.complete:
                 if not self._sink.started:
-                    await self._sink.start(headers)
-                self._blocked_since_ns = self._last_sent_ns = self._clock.monotonic_ns()
-                await self._sink.write(out)
-                self._blocked_since_ns = None
+                    await self._start(headers)
+                self._last_sent_ns = self._clock.monotonic_ns()
+                await self._sending(self._sink.write(out))
 
     # -- how it ends
 
     async def _conclude(self, finish: Finish, error: SluiceError | None) -> None:
         """Settle an exchange that brought no whole answer, and tell the client why if it is still there."""
         self._attempts.end(error.code if error else finish.value)
-        await self._settle(finish, self._account.reached, error)
+        await self._settle(finish, error)
         if error is not None:
             await self._sending(self._sink.fail(error, self._headers([])))
         else:
             self._sink.abort()
 
-    async def _settle(
-        self, finish: Finish, reached: Reached, error: SluiceError | None = None
-    ) -> UsageRecord:
+    async def _settle(self, finish: Finish, error: SluiceError | None = None) -> UsageRecord:
         """Close the books and wait until they are on disk, for COMMIT_PATIENCE_S at most."""
         self._attempts.end()
         status = 200 if self._sink.started or error is None else error.status
-        record = self._account.close(finish, reached, status, error.code if error else None)
+        record = self._account.close(finish, status, error.code if error else None)
         committed = self._services.usage.settle(record)
         await _patiently(committed, COMMIT_PATIENCE_S)
         self._services.log(record)
@@ -307,31 +307,40 @@ class Exchange:
         finally:
             self._cancellable = False
 
+    async def _start(self, headers: Headers) -> None:
+        self._account.first_output_ns = self._clock.monotonic_ns()
+        await self._sink.start(headers)
+
     async def _sending(self, send: Awaitable[None]) -> None:
-        self._blocked_since_ns = self._clock.monotonic_ns()
+        """Wait for a client that may be slow, in a way that `interrupt` can break off."""
+        self._is_sending = True
         await send
-        self._blocked_since_ns = None
+        self._is_sending = False
 
     def _is_silent(self) -> bool:
-        return self._clock.monotonic_ns() - self._last_sent_ns > KEEP_ALIVE_NS
+        silent_ns = self._clock.monotonic_ns() - self._last_sent_ns
+        return self._interrupted is None and silent_ns >= KEEP_ALIVE_NS
 
     def _headers(self, headers: Headers) -> Headers:
         """Return a provider's headers that may pass, with ours."""
         return headers + self._account.headers()
 
 
-async def _patiently(future: asyncio.Future[None], patience_s: float) -> None:
-    """Wait for a commit, but not for ever: it is retried until it succeeds, the client need not wait."""
-    if future.done():
-        return
+async def _patiently(future: asyncio.Future[bool], patience_s: float) -> None:
+    """Wait for a commit, but not for ever: the store tries until it succeeds, the client need not wait."""
     loop = asyncio.get_running_loop()
     waiter = loop.create_future()
 
-    def wake(_: object = None) -> None:
+    def wake() -> None:
         if not waiter.done():
             waiter.set_result(None)
 
-    future.add_done_callback(wake)
+    def committed(commit: asyncio.Future[bool]) -> None:
+        if commit.exception() is not None:
+            logger.error("a usage record was refused by the database", exc_info=commit.exception())
+        wake()
+
+    future.add_done_callback(committed)
     timer = loop.call_later(patience_s, wake)
     try:
         await waiter

@@ -2,14 +2,17 @@
 
 import asyncio
 
+from proxy.config.schema import Config
 from proxy.core.entities import Finish
 from proxy.core.errors import Unavailable
 from proxy.gateway.admission import Admitted, admit
 from proxy.gateway.exchange import Exchange, Services, Sink
-from proxy.gateway.keyring import KeyState
+from proxy.gateway.keystate import KeyState
 from proxy.gateway.request import ClientRequest
 from proxy.gateway.snapshot import Snapshot
-from proxy.store.writer import LedgerUnavailable, Writer
+from proxy.store.errors import LedgerUnavailable
+from proxy.store.writer import Writer
+from proxy.upstream.modellist import list_models
 
 TICK_S = 1.0
 
@@ -29,6 +32,14 @@ class Gateway:
         self._running: set[Exchange] = set()
         self._ticking: asyncio.TimerHandle | None = None
 
+    def current(self) -> Snapshot:
+        """Return the configuration in force, ready for use."""
+        return self.snapshot
+
+    def config(self) -> Config:
+        """Return the configuration in force."""
+        return self.snapshot.config
+
     @property
     def running(self) -> int:
         return len(self._running)
@@ -44,6 +55,10 @@ class Gateway:
             raise Unavailable("shutting_down", "The gateway is shutting down.", retry_after_s=5)
         if not self._writer.healthy:
             raise LedgerUnavailable()
+
+    async def list_models(self, provider: str) -> list[str]:
+        """Return what a provider says when asked for its models. Raises UpstreamFailure."""
+        return await list_models(self.snapshot.providers[provider], self.services.client)
 
     def begin(self, admitted: Admitted, sink: Sink) -> Exchange:
         """Start the exchange of an admitted request."""

@@ -86,8 +86,7 @@ class Keyring:
         if credential is None:
             raise self._unknown(presented, now_ms, peer)
         state, expires_ms = credential
-        if now_ms >= state.valid_until_ms:
-            raise state.refusal()
+        state.check(now_ms)
         if now_ms >= expires_ms:
             raise AuthenticationFailed(
                 "expired_api_key", f'The API key "{state.key.name}" was rotated: use its new secret.'
@@ -102,7 +101,7 @@ class Keyring:
             )
         self._wrong_keys.count(peer, now_ms)
         return AuthenticationFailed(
-            "invalid_api_key", "The API key is not known here; check that it is whole."
+            "invalid_api_key", "This API key is not known here; check that it is whole."
         )
 
     # -- reading
@@ -149,7 +148,7 @@ class Keyring:
 
     async def _add(self, key: ApiKey, secret: Secret) -> KeyState:
         async with self._changing:
-            key = replace(key, **_shown(secret))
+            key = _showing(key, secret)
             await self._key_store.insert(key, secret.digest())
             state = self._new_state(key)
             self._by_digest[secret.digest()] = _Credential(state, FOREVER_MS)
@@ -166,7 +165,7 @@ class Keyring:
     async def _rotate(self, id: str, secret: Secret, old_expire_ms: int) -> KeyState:
         async with self._changing:
             state = self._states[id]
-            key = replace(state.key, **_shown(secret))
+            key = _showing(state.key, secret)
             await self._key_store.rotate(key, secret.digest(), old_expire_ms)
             for digest, (owner, expires_ms) in list(self._by_digest.items()):
                 if owner is state:
@@ -196,17 +195,14 @@ class Keyring:
         for account in self._accounts.values():
             if account.plan is not None and account.plan not in config.plans:
                 users.setdefault(account.plan, []).append(account.name)
-        if users:
-            line = config.line("plans") or 0
-            raise ConfigError(
-                config.path.name,
-                [
-                    Problem(
-                        line, f"plans.{plan}", f"is missing, and accounts use it: {', '.join(names[:10])}"
-                    )
-                    for plan, names in users.items()
-                ],
+        problems = [
+            Problem(
+                config.line("plans") or 0, f"plans.{plan}", f"is used by accounts: {', '.join(names[:10])}"
             )
+            for plan, names in users.items()
+        ]
+        if problems:
+            raise ConfigError(config.path.name, problems)
 
     def apply(self, config: Config) -> None:
         """Take the plans of a reloaded configuration. Raises ConfigError, then nothing has changed."""
@@ -247,11 +243,11 @@ def new_secret() -> Secret:
     return Secret(PREFIX + secrets.token_urlsafe(32))
 
 
-def _shown(secret: Secret) -> dict[str, str]:
-    """Return what may be kept of a secret in clear, to recognise it by; nothing of a short one."""
+def _showing(key: ApiKey, secret: Secret) -> ApiKey:
+    """Return the key with what may be kept of its secret in clear: nothing of a short one."""
     value = secret.reveal()
     if value.startswith(PREFIX):
         prefix = value[: len(PREFIX) + 4]
     else:
         prefix = value[:4] if len(value) >= 16 else ""
-    return {"prefix": prefix, "last4": value[-4:] if len(value) >= 12 else ""}
+    return replace(key, prefix=prefix, last4=value[-4:] if len(value) >= 12 else "")

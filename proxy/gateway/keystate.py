@@ -9,6 +9,7 @@ from proxy.core.calendar import rfc3339
 from proxy.core.entities import Account, ApiKey, Limits
 from proxy.core.errors import AuthenticationFailed, PermissionRefused, SluiceError
 from proxy.core.globs import Globs
+from proxy.core.pricing import Ratio
 
 NO_PLAN = Plan("")
 FOREVER_MS = 1 << 62
@@ -32,6 +33,7 @@ class KeyState:
         "_models",
         "_providers",
         "account",
+        "discount",
         "key",
         "last_used_ms",
         "limiter",
@@ -44,6 +46,8 @@ class KeyState:
     key: ApiKey
     account: Account
     limits: Limits
+    #: What the account's plan takes off every price.
+    discount: Ratio
     networks: tuple[IPv4Network | IPv6Network, ...] | None
     #: Until when the key is accepted, in Unix milliseconds; 0 while it is not accepted at all.
     valid_until_ms: int
@@ -63,11 +67,10 @@ class KeyState:
         self.key = key
         self.account = account
         self.limits = plan.limits.tightened(key.limits)
+        self.discount = plan.discount
         self.limiter.configure(self.limits, now_ns)
-        self._models = tuple(Globs(names) for names in (plan.models, key.models) if names is not None)
-        self._providers = tuple(
-            Globs(names) for names in (plan.providers, key.providers) if names is not None
-        )
+        self._models = _globs(plan.models, key.models)
+        self._providers = _globs(plan.providers, key.providers)
         self.networks = None if key.ips is None else tuple(map(ip_network, key.ips))
         if key.enabled and key.revoked_ms is None and account.enabled:
             self.valid_until_ms = FOREVER_MS if key.expires_ms is None else key.expires_ms
@@ -84,16 +87,28 @@ class KeyState:
         """Return whether plan and key allow this provider."""
         return all(allowed.allows(name) for allowed in self._providers)
 
-    def refusal(self) -> SluiceError:
-        """Return why a key whose `valid_until_ms` has passed is not accepted."""
+    def check(self, now_ms: int) -> None:
+        """Raise AuthenticationFailed or PermissionRefused (account_disabled) if the key does not hold.
+
+        To be asked again where something begins to run that took time to be read.
+        """
+        if now_ms >= self.valid_until_ms:
+            raise self._refusal()
+
+    def _refusal(self) -> SluiceError:
         key = self.key
         shown = f'The API key "{key.name}" ({key.prefix}…{key.last4})'
         if key.revoked_ms is not None:
             return AuthenticationFailed(
-                "revoked_api_key", f"{shown} was revoked on {rfc3339(key.revoked_ms)}."
+                "revoked_api_key", f"{shown} was revoked at {rfc3339(key.revoked_ms)}."
             )
         if not key.enabled:
             return AuthenticationFailed("disabled_api_key", f"{shown} is disabled.")
         if not self.account.enabled:
             return PermissionRefused("account_disabled", f'The account "{self.account.name}" is disabled.')
         return AuthenticationFailed("expired_api_key", f"{shown} expired on {rfc3339(self.valid_until_ms)}.")
+
+
+def _globs(*lists: tuple[str, ...] | None) -> tuple[Globs, ...]:
+    """Return the lists that restrict; a name must be allowed by each."""
+    return tuple(Globs(names) for names in lists if names is not None)

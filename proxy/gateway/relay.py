@@ -11,8 +11,16 @@ import msgspec
 from proxy.core import sse
 from proxy.core.metering import UsageMeter
 from proxy.core.received import ReceivedOutput
+from proxy.gateway.request import ClientRequest
+
+Headers = list[tuple[bytes, bytes]]
 
 DONE = b"data: [DONE]\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"
+# Of an answer that should be an event stream and is none, as much is read as tells why.
+MAX_OTHER = 64 * 1024
+# JSON answers up to this are searched for usage; those that hold images are not.
+MAX_SEARCHED = 4 * 1024 * 1024
 # Finish reasons by which some providers say that generation failed.
 FAILED_FINISH_REASONS = frozenset({"error", "network_error"})
 
@@ -20,7 +28,8 @@ FAILED_FINISH_REASONS = frozenset({"error", "network_error"})
 class Relay(Protocol):
     """Turns the bytes of an upstream answer into those for the client, and keeps the accounts."""
 
-    meter: UsageMeter
+    #: What to send while the provider is silent; empty where nothing may be.
+    keep_alive: bytes
     #: The answer reached its proper end; what the connection does afterwards does not matter.
     complete: bool
     #: Nothing more is expected; reading may stop.
@@ -42,10 +51,6 @@ class Relay(Protocol):
         """Whether anything was generated."""
 
 
-class _Choice(msgspec.Struct):
-    finish_reason: Any = None
-
-
 class _Chunk(msgspec.Struct):
     choices: Any = msgspec.UNSET
     usage: Any = None
@@ -55,6 +60,14 @@ class _Chunk(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Chunk).decode
 
 
+def relay_for(request: ClientRequest, headers: Headers, meter: UsageMeter, output: ReceivedOutput) -> Relay:
+    """Return the relay for the answer to a request."""
+    if request.endpoint.generates:
+        return ChatRelay(meter, output, usage_wanted=request.usage_wanted)
+    content_type = next((value for name, value in headers if name == b"content-type"), b"")
+    return RawRelay(meter, content_type)
+
+
 class ChatRelay:
     """Chat completions and completions streams.
 
@@ -62,34 +75,66 @@ class ChatRelay:
     was received; only frames with usage, an end or an error are looked into.
     """
 
-    __slots__ = ("_splitter", "_usage_wanted", "complete", "done", "failure", "meter", "output")
+    __slots__ = (
+        "_begun",
+        "_meter",
+        "_other",
+        "_output",
+        "_splitter",
+        "_usage_wanted",
+        "complete",
+        "done",
+        "failure",
+        "keep_alive",
+    )
 
     def __init__(self, meter: UsageMeter, output: ReceivedOutput, *, usage_wanted: bool) -> None:
-        self.meter = meter
-        self.output = output
+        self._meter = meter
+        self._output = output
+        self.keep_alive = KEEP_ALIVE
         self.complete = False
         self.done = False
         self.failure: bytes | None = None
         self._usage_wanted = usage_wanted
         self._splitter = sse.FrameSplitter()
+        self._begun = False
+        self._other: bytearray | None = None
 
     @property
     def has_content(self) -> bool:
-        return self.output.has_content
+        return self._output.has_content
 
     def feed(self, chunk: bytes) -> bytes:
         """Return what may go to the client now; raises sse.EventTooLarge."""
         if not self._splitter.pending and sse.is_canonical_block(chunk) and _is_plain(chunk):
-            self.output.keep(chunk)
+            self._begun = True
+            self._output.keep(chunk)
             return chunk
+        if (not self._begun or self._other is not None) and self._is_other(chunk):
+            return b""
         return self._frames(self._splitter.feed(chunk))
 
     def close(self) -> bytes:
         """The upstream ended: a last frame may lack its blank line."""
+        if self._other is not None:
+            self.failure = bytes(self._other)
+            return b""
         return self._frames(self._splitter.finish())
 
     def ending(self) -> bytes:
         return DONE if self.complete else b""
+
+    def _is_other(self, chunk: bytes) -> bool:
+        """Take what is no event stream at all, as its first byte shows: a JSON error, a page of HTML."""
+        if self._other is None:
+            start = chunk.lstrip()[:1]
+            self._begun = bool(start)
+            if start not in (b"{", b"[", b"<"):
+                return False
+            self._other = bytearray()
+        if len(self._other) < MAX_OTHER:
+            self._other += chunk
+        return True
 
     def _frames(self, frames: list[bytes]) -> bytes:
         out = []
@@ -114,12 +159,12 @@ class ChatRelay:
             self.failure = data
             return b""
         if chunk.usage or chunk.choices is not msgspec.UNSET:
-            self.meter.feed(data)
+            self._meter.feed(data)
         if not self._read_choices(chunk.choices, data):
             return b""
         if chunk.choices == [] and not self._usage_wanted:
             return b""  # clients that did not ask for usage index choices[0] of every chunk
-        self.output.add_data(data)
+        self._output.add_data(data)
         return sse.canonical(frame, keep_event=False)
 
     def _read_choices(self, choices: object, data: bytes) -> bool:
@@ -141,24 +186,39 @@ class RawRelay:
     before its record is committed.
     """
 
-    __slots__ = ("_held", "_json", "_splitter", "complete", "done", "failure", "meter")
+    __slots__ = (
+        "_begun",
+        "_held",
+        "_json",
+        "_json_size",
+        "_meter",
+        "_splitter",
+        "complete",
+        "done",
+        "failure",
+        "keep_alive",
+    )
 
     def __init__(self, meter: UsageMeter, content_type: bytes) -> None:
-        self.meter = meter
+        self._meter = meter
+        self.keep_alive = b""
         self.complete = False
         self.done = False
         self.failure: bytes | None = None
+        self._begun = False
         self._held = b""
         self._json: list[bytes] | None = [] if b"json" in content_type else None
+        self._json_size = 0
         self._splitter = sse.FrameSplitter() if b"event-stream" in content_type else None
 
     @property
     def has_content(self) -> bool:
-        return bool(self._held)
+        return self._begun
 
     def feed(self, chunk: bytes) -> bytes:
+        self._begun = True
         if self._json is not None:
-            self._json.append(chunk)
+            self._keep(chunk)
         elif self._splitter is not None:
             for frame in self._splitter.feed(chunk):
                 self._read_event(frame)
@@ -168,17 +228,24 @@ class RawRelay:
     def close(self) -> bytes:
         self.complete = True
         if self._json is not None:
-            self.meter.feed(b"".join(self._json))
+            self._meter.feed(b"".join(self._json))
         return b""
 
     def ending(self) -> bytes:
         return self._held if self.complete else b""
 
+    def _keep(self, chunk: bytes) -> None:
+        self._json_size += len(chunk)
+        if self._json is not None and self._json_size <= MAX_SEARCHED:
+            self._json.append(chunk)
+        else:
+            self._json = None
+
     def _read_event(self, frame: bytes) -> None:
         if b'"usage"' in frame:
             data = sse.parse(frame).data
             if data is not None:
-                self.meter.feed(data)
+                self._meter.feed(data)
 
 
 def _is_plain(block: bytes) -> bool:

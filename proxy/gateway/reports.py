@@ -105,9 +105,9 @@ class Reports:
         )
         if by == "day":
             return sums
-        return sorted(
-            sums, key=lambda item: (-item.cost_nanos, -item.usage.total_tokens, _value(item, by) or "")
-        )
+        sums.sort(key=lambda item: _value(item, by) or "")
+        sums.sort(key=lambda item: (item.cost_nanos, item.usage.total_tokens), reverse=True)
+        return sums
 
 
 def _figures(sums: Sequence[Sum], currency: str) -> Json:

@@ -10,6 +10,7 @@ from proxy.core import jsonbody, rewrite
 from proxy.core.errors import BadRequest
 from proxy.core.estimation import estimate_chat_input, estimate_plain_input
 from proxy.core.tokenizers import family_of
+from proxy.upstream.client import BodyFile
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -49,6 +50,11 @@ class Form(Protocol):
     model: str
     stream: bool
     provider: str | None
+
+    def with_model(self, model: str) -> BodyFile:
+        """Return the body for a provider that knows the model by this name."""
+
+    def close(self) -> None: ...
 
 
 @dataclass(slots=True)

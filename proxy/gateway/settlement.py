@@ -73,7 +73,16 @@ class Accounting:
     Each attempt begins anew: only the one that answered is charged.
     """
 
-    __slots__ = ("_admitted", "_attempts", "_candidate", "_clock", "first_output_ns", "meter", "output", "reached")
+    __slots__ = (
+        "_admitted",
+        "_attempts",
+        "_candidate",
+        "_clock",
+        "first_output_ns",
+        "meter",
+        "output",
+        "reached",
+    )
 
     def __init__(self, admitted: Admitted, attempts: AttemptLog, clock: Clock) -> None:
         self._admitted = admitted

@@ -9,7 +9,6 @@ from proxy.core.routing import Catalog, Deployment, Model
 from proxy.upstream.providers import ProviderClient
 
 
-
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The configuration in force, with its names resolved and its providers ready to be called."""

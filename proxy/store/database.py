@@ -64,10 +64,11 @@ class Database:
     def __init__(self, path: Path, writer: Writer, readers: Sequence["_Reader"]) -> None:
         self.path = path
         self.writer = writer
-        self._readers: asyncio.Queue[_Reader] = asyncio.Queue()
-        self._reader_count = len(readers)
+        self._readers = readers
+        self._idle: asyncio.Queue[_Reader] = asyncio.Queue()
+        self._closed = False
         for reader in readers:
-            self._readers.put_nowait(reader)
+            self._idle.put_nowait(reader)
 
     @classmethod
     async def open(cls, path: Path, *, synchronous: str = "NORMAL") -> "Database":
@@ -97,10 +98,12 @@ class Database:
         Raises:
             LedgerUnavailable: it took longer, or the file cannot be read.
         """
-        reader = await self._readers.get()
+        if self._closed:
+            raise LedgerUnavailable("The database is closed.")
+        reader = await self._idle.get()
         query = asyncio.ensure_future(reader.fetch_all(sql, parameters))
         # A cancelled caller leaves; the statement goes on, and its connection is not free before.
-        query.add_done_callback(lambda _: self._readers.put_nowait(reader))
+        query.add_done_callback(lambda _: self._idle.put_nowait(reader))
         return await asyncio.shield(query)
 
     async def fetch_one(self, sql: str, parameters: Parameters = ()) -> sqlite3.Row | None:
@@ -118,10 +121,11 @@ class Database:
 
     async def close(self) -> None:
         """Commit all that is queued and close: one file remains."""
-        for _ in range(self._reader_count):
-            await (await self._readers.get()).close()
-        self._reader_count = 0
-        await self.writer.close()
+        if not self._closed:
+            self._closed = True
+            for _ in self._readers:  # each as soon as its statement has ended
+                await (await self._idle.get()).close()
+        await self.writer.close()  # last, so that it is the one that folds the log into the file
 
 
 class _Reader:

@@ -52,8 +52,8 @@ class Writer:
 
     @property
     def depth(self) -> int:
-        """How many works are queued, or being committed."""
-        return self._depth
+        """How many works are not yet committed."""
+        return self._depth + len(self._gathered)
 
     def join(self, companion: Companion) -> None:
         """Let `companion` take part in every transaction from now on."""
@@ -101,8 +101,9 @@ class Writer:
     async def close(self) -> None:
         """Commit all that is queued, then close the connection. What cannot be committed is logged."""
         if not self._stopping.is_set():
-            self._stopping.set()
             self._hand_over()
+            self._stopping.set()
+            self._queue.put([])  # wakes the thread, should it wait already
         await asyncio.shield(self._stopped)
         self._thread.join()
 
@@ -125,6 +126,8 @@ class Writer:
                 future.set_result(job.result)
             else:
                 future.set_exception(job.error)
+                if job.keep:
+                    future.exception()  # it is in the log; who submitted it may have stopped waiting
 
     # From here on: in the thread.
 

@@ -161,7 +161,7 @@ class ReportsApi:
         return answer(views.receipt(record))
 
     async def models(self, request: Request) -> Response:
-        return answer({"data": self._directory.entries(), "next_cursor": None})
+        return answer({"data": await self._directory.entries(), "next_cursor": None})
 
     async def config(self, request: Request) -> Response:
         return answer(config_object(self._config()))

@@ -1,12 +1,24 @@
 """Whether the gateway is alive, and whether it can take requests. Neither asks a provider."""
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Scope
 
 from proxy import __version__
 from proxy.core.calendar import rfc3339
 from proxy.gateway.gateway import Gateway
 from proxy.store.writer import Writer
+from proxy.web.resources import Resource, answer
+
+
+def health_routes(gateway: Gateway, writer: Writer, loaded_ms: int) -> list[BaseRoute]:
+    """Return the routes; they are open to everybody."""
+    health = Health(gateway, writer, loaded_ms)
+    return [
+        Route("/healthz", Resource(_open, GET=health.alive)),
+        Route("/readyz", Resource(_open, GET=health.ready)),
+    ]
 
 
 class Health:
@@ -17,10 +29,10 @@ class Health:
         self._writer = writer
         self._loaded_ms = loaded_ms
 
-    async def alive(self, request: Request) -> JSONResponse:
-        return JSONResponse({"status": "ok", "version": __version__})
+    async def alive(self, request: Request) -> Response:
+        return answer({"status": "ok", "version": __version__})
 
-    async def ready(self, request: Request) -> JSONResponse:
+    async def ready(self, request: Request) -> Response:
         """503 while stopping, or while nothing can be recorded."""
         writable = self._writer.healthy
         stopping = self._gateway.stopping
@@ -31,4 +43,8 @@ class Health:
             "config": {"loaded_at": rfc3339(self._loaded_ms), "error": None},
             "database": "ok" if writable else "not writable",
         }
-        return JSONResponse(report, 200 if status == "ok" else 503)
+        return answer(report, 200 if status == "ok" else 503)
+
+
+def _open(scope: Scope) -> None:
+    """Let everybody in: load balancers have no key."""

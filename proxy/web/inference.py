@@ -6,12 +6,14 @@ from proxy.core.entities import Finish
 from proxy.core.errors import RequestRefused, SluiceError
 from proxy.gateway.admission import check_address
 from proxy.gateway.gateway import Gateway
-from proxy.gateway.keyring import Keyring, KeyState
+from proxy.gateway.keyring import Keyring
+from proxy.gateway.keystate import KeyState
 from proxy.gateway.request import ClientRequest, Endpoint, read_form, read_json
 from proxy.web.body import ClientDisconnected, content_type, read_body
 from proxy.web.credentials import presented_key
 from proxy.web.errors import render
 from proxy.web.multipart import read_multipart
+from proxy.web.protocol import client_address
 from proxy.web.request_id import new_request_id
 from proxy.web.streaming import ClientSink, merged
 

@@ -70,9 +70,12 @@ class Spool:
     def _spill(self) -> None:
         with self._lock:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix="sluice-")  # noqa: SIM115
+                # Unbuffered: a full disk shows at once, and not when the file is closed.
+                self._file = tempfile.TemporaryFile(prefix="sluice-", buffering=0)  # noqa: SIM115
             self._file.seek(self._file_length)
-            self._file.write(self._tail)
+            rest = bytes(self._tail)
+            while rest:
+                rest = rest[self._file.write(rest) :]
             self._file_length += len(self._tail)
             self._tail.clear()
 

@@ -1,25 +1,62 @@
-"""The route table: every path of the gateway, and who may use it.
+"""The route table: every path of the gateway leads from here to its handler.
 
 Inference paths are looked up in a dictionary before anything else; all others are Starlette's.
 """
 
+from collections.abc import Sequence
+
+from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.core.errors import RequestRefused, SluiceError
-from proxy.gateway.admission import exchange_id
-from proxy.gateway.clock import Clock
+from proxy.core.quoting import quoted
 from proxy.gateway.request import CHAT, COMPLETIONS, EMBEDDINGS, PASSED_THROUGH, Endpoint
-from proxy.web.errors import render
+from proxy.web.errors import dialect_of, render
 from proxy.web.inference import Inference
+from proxy.web.request_id import new_request_id
 
-PREFIXES = ("/v1/", "/api/v1/")
+#: All client endpoints are below both of these.
+PREFIXES = ("/v1", "/api/v1")
 #: These are served without a prefix too.
-BARE = (CHAT, COMPLETIONS, EMBEDDINGS)
+_BARE = (CHAT, COMPLETIONS, EMBEDDINGS)
 
 
-def inference_paths() -> dict[str, Endpoint]:
-    """Return every path of an inference endpoint."""
+class Routes:
+    """The ASGI application: inference endpoints, and beside them whatever routes are given."""
+
+    def __init__(self, inference: Inference, routes: Sequence[BaseRoute]) -> None:
+        self._inference = inference
+        self._endpoints = _inference_paths()
+        self._others: ASGIApp = Router(routes, redirect_slashes=False, default=_not_found)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._endpoints.get(scope["path"])
+        if endpoint is None:
+            await self._others(scope, receive, send)
+        elif scope["method"] == "POST":
+            await self._inference(endpoint, scope, receive, send)
+        else:
+            await _refuse(_wrong_method(scope["method"]), scope, send)
+
+
+def _inference_paths() -> dict[str, Endpoint]:
     endpoints = (CHAT, COMPLETIONS, EMBEDDINGS, *PASSED_THROUGH)
-    paths = {prefix + endpoint.path: endpoint for endpoint in endpoints for prefix in PREFIXES}
-    paths.update({"/" + endpoint.path: endpoint for endpoint in BARE})
-    return paths
+    paths = {f"{prefix}/{endpoint.path}": endpoint for endpoint in endpoints for prefix in PREFIXES}
+    return paths | {f"/{endpoint.path}": endpoint for endpoint in _BARE}
+
+
+def _wrong_method(method: str) -> RequestRefused:
+    return RequestRefused(
+        "method_not_allowed", f"This path takes POST, not {method}.", status=405, headers={"allow": "POST"}
+    )
+
+
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    error = RequestRefused("not_found", f"There is nothing at {quoted(scope['path'])}.", status=404)
+    await _refuse(error, scope, send)
+
+
+async def _refuse(error: SluiceError, scope: Scope, send: Send) -> None:
+    status, headers, body = render(error, dialect_of(scope["path"]), new_request_id())
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -14,7 +14,8 @@ class Collected:
     def add(self, text: str) -> None:
         self.text += text
 
-    def total(self) -> int:
+    @property
+    def tokens(self) -> int:
         return len(self.text)
 
 

@@ -186,13 +186,14 @@ async def test_requests_at_once_have_a_connection_each(client: UpstreamClient, u
 
 
 async def test_connection_used_last_is_used_next(client: UpstreamClient, upstream: Upstream) -> None:
-    first, second = [await ask(client, upstream) for _ in range(2)]
-    await second.read_all(MIB)
-    await first.read_all(MIB)
+    replies = [sse("a").gated(), sse("b").gated()]
+    upstream.reply(*replies)
+    responses = [await ask(client, upstream) for _ in replies]
+    for index in (1, 0):
+        replies[index].open_all()
+        await responses[index].read_all(MIB)
     await ask_whole(client, upstream)
-    assert len(upstream.links) == 2
-    last_used = [link for link in upstream.links if len(link.requests) == 2]
-    assert len(last_used) == 1
+    assert [len(link.requests) for link in upstream.links] == [2, 1]
 
 
 async def test_finished_answer_frees_its_connection_before_it_is_read(

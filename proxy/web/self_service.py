@@ -1,0 +1,139 @@
+"""What a client can ask about its key: models, usage, limits, receipts. docs/api.md, "Your key"
+
+None of it counts against limits: coding tools ask dozens of times at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Scope
+
+from proxy.core.errors import RequestRefused
+from proxy.gateway import views
+from proxy.gateway.admission import check_address
+from proxy.gateway.clock import Clock
+from proxy.gateway.directory import Directory
+from proxy.gateway.keyring import Keyring
+from proxy.gateway.keystate import KeyState
+from proxy.gateway.reports import Reports, UsageQuery
+from proxy.store.usage import UsageStore
+from proxy.web.credentials import presented_key
+from proxy.web.protocol import client_address
+from proxy.web.resources import Resource, answer, read_query
+from proxy.web.routes import PREFIXES
+
+_KEY = "sluice.key"
+
+
+class UsageParameters(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The query of `GET /v1/usage`: a key sees the sums of its account, and no others."""
+
+    start_date: str | None = None
+    end_date: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    group_by: str | None = None
+
+
+class KeyGate:
+    """Lets in who has an API key, and leaves it in the scope."""
+
+    def __init__(self, keyring: Keyring, clock: Clock) -> None:
+        self._keyring = keyring
+        self._clock = clock
+
+    def __call__(self, scope: Scope) -> None:
+        """Raise what `Keyring.find` raises, and PermissionRefused for a foreign address."""
+        peer = client_address(scope)
+        key = self._keyring.find(presented_key(scope["headers"]), self._clock.now_ms(), peer)
+        check_address(key, peer)
+        scope[_KEY] = key
+
+
+class SelfService:
+    """`/key`, `/usage`, `/requests/{id}`, `/models`, `/models/{id}`"""
+
+    def __init__(self, clock: Clock, reports: Reports, usage: UsageStore, directory: Directory) -> None:
+        self._clock = clock
+        self._reports = reports
+        self._usage = usage
+        self._directory = directory
+
+    async def key(self, request: Request) -> Response:
+        """The key with the limits that hold for it, and what remains of them."""
+        state = _key(request)
+        quotas = await self._reports.quotas([state.key])
+        requests, tokens = state.limiter.windows(*self._clock.instant())
+        shown = views.key_object(state, quotas.get(state.key.id)) | {
+            "limits": asdict(state.limits),
+            "plan": state.account.plan,
+            "remaining": {
+                "requests": requests and requests.remaining,
+                "tokens": tokens and tokens.remaining,
+            },
+            "funds": views.NO_FUNDS["funds"],
+            "available": views.NO_FUNDS["available"],
+        }
+        return answer(shown)
+
+    async def usage(self, request: Request) -> Response:
+        query = read_query(request, UsageParameters)
+        account = _key(request).account.name
+        return answer(
+            await self._reports.usage_report(UsageQuery(**msgspec.structs.asdict(query), account=account))
+        )
+
+    async def request(self, request: Request) -> Response:
+        """The receipt of one of this key's own requests."""
+        id = request.path_params["id"]
+        record = await self._usage.get(id, key=_key(request).key.id)
+        if record is None:
+            raise RequestRefused(
+                "not_found", "This API key has no finished request with this id.", param="id"
+            )
+        return answer(views.receipt(record))
+
+    async def models(self, request: Request) -> Response:
+        """One body for OpenAI's list and for Anthropic's; other parameters, such as `limit`, are ignored."""
+        query = request.query_params
+        items = await self._directory.listing(_key(request), query.get("provider"), query.get("category"))
+        return answer(
+            {
+                "object": "list",
+                "data": items,
+                "has_more": False,
+                "first_id": items[0]["id"] if items else None,
+                "last_id": items[-1]["id"] if items else None,
+            }
+        )
+
+    async def model(self, request: Request) -> Response:
+        return answer(self._directory.one(_key(request), request.path_params["id"]))
+
+
+def self_service_routes(
+    keyring: Keyring, clock: Clock, reports: Reports, usage: UsageStore, directory: Directory
+) -> Sequence[BaseRoute]:
+    """Return the routes below each prefix; those of models also without one."""
+    service = SelfService(clock, reports, usage, directory)
+    gate = KeyGate(keyring, clock)
+    models = {
+        "/models": Resource(gate, GET=service.models),
+        "/models/{id:path}": Resource(gate, GET=service.model),
+    }
+    prefixed = models | {
+        "/key": Resource(gate, GET=service.key),
+        "/usage": Resource(gate, GET=service.usage),
+        "/requests/{id}": Resource(gate, GET=service.request),
+    }
+    paths = {prefix + path: resource for prefix in PREFIXES for path, resource in prefixed.items()} | models
+    return [Route(path, resource) for path, resource in paths.items()]
+
+
+def _key(request: Request) -> KeyState:
+    state: KeyState = request.scope[_KEY]
+    return state

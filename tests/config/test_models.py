@@ -1,0 +1,37 @@
+"""Models and their routes, completed."""
+
+from proxy.core.pricing import NANOS
+from tests.support.configuration import configuration
+
+PROVIDERS = "providers: {demo: {preset: echo}}\n"
+
+
+def test_a_route_without_a_model_asks_for_the_entrys_own_name() -> None:
+    models = configuration(PROVIDERS + "models: {'gpt-*': {routes: [{provider: demo}]}}").models
+    assert models["gpt-*"].deployments[0].model == "gpt-*"
+
+
+def test_the_part_after_the_first_slash_is_the_upstream_name() -> None:
+    models = configuration(PROVIDERS + "models: {a: {routes: [demo/deepseek-ai/V4]}}").models
+    assert models["a"].deployments[0].model == "deepseek-ai/V4"
+
+
+def test_a_price_is_in_the_billing_currency_unless_it_says_otherwise() -> None:
+    text = """
+        billing: {currency: CNY, exchange_rates: {USD: 7}}
+        providers: {demo: {preset: echo}}
+        models:
+          a: {routes: [demo/a], price: {input: 1, per: 1M}}
+          b: {routes: [{provider: demo, price: {input: 1, per: 1M, currency: USD}}]}
+    """
+    models = configuration(text).models
+    assert models["a"].price is not None
+    assert (models["a"].price.currency, models["a"].price.input) == ("CNY", NANOS)
+    assert models["b"].deployments[0].price is not None
+    assert models["b"].deployments[0].price.currency == "USD"
+
+
+def test_aliases_may_lead_to_aliases_wildcards_and_provider_names() -> None:
+    text = "models: {a: {alias: b}, b: {alias: gpt-5}, 'gpt-*': {routes: [demo/x]}, c: {alias: demo/y}}"
+    models = configuration(PROVIDERS + text).models
+    assert [models[name].alias for name in "abc"] == ["b", "gpt-5", "demo/y"]

@@ -1,3 +1,0 @@
-def test_x():
-    import proxy, sys
-    print(proxy.__file__, sys.path[:4])
