@@ -74,7 +74,7 @@ def _add_setup(commands: Any) -> None:
     init.add_argument("file", nargs="?", metavar="FILE")
     check = _add(commands, "check", "proxy.cli.setup:check", "validate the configuration")
     check.add_argument("--schema", action="store_true", help="print a JSON Schema for editors")
-    _add(commands, "reset-admin-key", "proxy.cli.setup:reset_admin_key", "make a new admin key, shown once")
+    _add(commands, "reset-admin-key", "proxy.cli.adminkey:reset", "make a new admin key, shown once")
 
 
 def _add_key(commands: Any, name: str) -> None:

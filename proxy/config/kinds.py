@@ -3,6 +3,7 @@
 `proxy/config/description.py` puts these together to the whole file.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Generic, TypeVar
@@ -26,16 +27,16 @@ UNSAID = object()
 REFERENCE: Schema = {"$ref": "#/$defs/reference"}
 
 
-class Kind(Generic[T]):
+class Kind(ABC, Generic[T]):
     """One sort of value."""
 
+    @abstractmethod
     def read(self, node: Node, path: Place, reading: Reading) -> T:
         """Return the value of a node. Raises Invalid, or Unusable after collecting problems."""
-        raise NotImplementedError
 
+    @abstractmethod
     def schema(self) -> Schema:
         """Return the JSON Schema (2020-12) of the value as it may be written in the file."""
-        raise NotImplementedError
 
 
 class ScalarKind(Kind[T]):
@@ -62,9 +63,9 @@ class ScalarKind(Kind[T]):
         except ValueError as error:
             raise Invalid(node.line, path, str(error)) from None
 
+    @abstractmethod
     def parse(self, value: Value) -> T:
         """Return what the text means. Raises ValueError."""
-        raise NotImplementedError
 
 
 class Nullable(Kind[T | None]):

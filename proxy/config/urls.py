@@ -82,7 +82,7 @@ def is_private(host: str) -> bool:
     address = _address(host)
     if address is None:
         return "." not in host.rstrip(".") or host.lower().rstrip(".").endswith(_PRIVATE_DOMAINS)
-    return address.is_private or address.is_link_local
+    return not address.is_global
 
 
 def is_any(host: str) -> bool:

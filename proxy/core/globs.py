@@ -11,8 +11,9 @@ class Globs:
     __slots__ = ("_fullmatch",)
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        either = "|".join(map(_expression, patterns))
-        self._fullmatch = re.compile(either or r"(?!)", re.DOTALL).fullmatch
+        nothing = "(?!)"
+        either = "|".join([nothing, *map(_expression, patterns)])
+        self._fullmatch = re.compile(either, re.DOTALL).fullmatch
 
     def allows(self, name: str) -> bool:
         return self._fullmatch(name) is not None

@@ -141,7 +141,9 @@ class Directory:
                 models = tuple(await self._ask(provider.name))
             kept_ns = KEPT_NS
         except (SluiceError, TimeoutError) as error:
-            logger.info("%s did not say which models it has: %s", provider.name, str(error) or "no answer in time")
+            logger.info(
+                "%s did not say which models it has: %s", provider.name, str(error) or "no answer in time"
+            )
             models = before.models if before is not None and before.provider is provider else ()
             kept_ns = FAILURE_KEPT_NS
         self._answers[provider.name] = _Answer(provider, models, self._clock.monotonic_ns() + kept_ns)

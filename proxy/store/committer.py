@@ -112,8 +112,6 @@ class Committer:
                 self._prove()
         except Exception as error:  # what a work did wrong went to its own future: this is the database
             self._fail(error)
-        else:
-            self._succeed()
 
     def close(self) -> None:
         """Give up what cannot be committed, fold the log into the file, and close it."""
@@ -168,6 +166,7 @@ class Committer:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             return error
+        self._succeed()
         return None
 
     def _finish(self, jobs: Sequence[Job]) -> None:

@@ -6,6 +6,9 @@ from proxy.config.check import Finding, ProviderState, RouteState, findings
 from proxy.core.pricing import Price
 from tests.support.configuration import configuration
 
+ALI = "https://dashscope.aliyuncs.com/compatible-mode/v1"
+DEEPSEEK = "https://api.deepseek.com"
+
 
 def found(text: str, *kinds: str, **environ: str) -> list[Finding]:
     """Return the findings of these kinds."""
@@ -22,13 +25,16 @@ def test_a_faultless_file_has_no_findings() -> None:
 
 
 def test_providers_are_listed_with_why_they_are_inactive() -> None:
-    text = "providers: {demo: {preset: echo}, deepseek: {}, ali: {api_keys: [${A:-}, ${B:-}]}, kimi: {api_key: k}}"
+    text = """
+        providers:
+          {demo: {preset: echo}, deepseek: {}, ali: {api_keys: [${A:-}, ${B:-}]}, kimi: {api_key: k}}
+    """
     assert findings(configuration(text)).providers == (
         ProviderState("demo", "echo", "echo", None, 0, True, None),
-        ProviderState("deepseek", "deepseek", "openai", "https://api.deepseek.com", 0, False, "DEEPSEEK_API_KEY is empty"),
-        ProviderState("ali", "ali", "openai", "https://dashscope.aliyuncs.com/compatible-mode/v1", 0, False, "A and B are empty"),
+        ProviderState("deepseek", "deepseek", "openai", DEEPSEEK, 0, False, "DEEPSEEK_API_KEY is empty"),
+        ProviderState("ali", "ali", "openai", ALI, 0, False, "A and B are empty"),
         ProviderState("kimi", "moonshot", "openai", "https://api.moonshot.cn/v1", 1, True, None),
-    )  # fmt: skip
+    )
 
 
 def test_routes_are_listed() -> None:

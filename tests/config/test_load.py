@@ -5,6 +5,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.config.load import MAX_BYTES, load, parse
 from proxy.config.problems import ConfigError
@@ -21,6 +23,7 @@ from proxy.config.schema import (
     Timeouts,
     ratio,
 )
+from proxy.config.template import starting_configuration
 from proxy.core.entities import Limits
 from proxy.core.pricing import Price, Tier
 from proxy.core.routing import Deployment, Model
@@ -263,3 +266,29 @@ def test_top_level_keys_that_begin_with_x_are_a_place_for_anchors() -> None:
         providers: {ollama: {timeouts: {<<: *usual, total_s: 60}}}
     """
     assert configuration(text).providers["ollama"].timeouts == Timeouts(connect_s=30, total_s=60)
+
+
+def test_overrides_keep_the_types_of_yaml() -> None:
+    text = (
+        "providers: {ollama: {overrides: {set: {a: null, b: TRUE, c: -5, d: 0.5, e: 1e3, f: yes, g: '1'}}}}"
+    )
+    overrides = configuration(text).providers["ollama"].overrides
+    expected = {"a": None, "b": True, "c": -5, "d": 0.5, "e": 1000.0, "f": "yes", "g": "1"}
+    assert overrides.set == expected
+    assert [type(value) for value in overrides.set.values()] == [type(value) for value in expected.values()]
+
+
+@given(st.data())
+def test_a_damaged_file_is_read_or_refused(data: st.DataObject) -> None:
+    example = starting_configuration().decode()
+    start = data.draw(st.integers(0, len(example)))
+    length = data.draw(st.integers(0, 300))
+    inserted = data.draw(st.text("{}[]:-#&*!|>'\"%@`, \n\t$~<1.\0é", max_size=8))
+    damaged = example[:start] + inserted + example[start + length :]
+    try:
+        parse(damaged.encode(), Path("/config.yaml"), {})
+    except ConfigError as error:
+        text = str(error)
+    else:
+        return
+    assert all(line.startswith("config.yaml") for line in text.splitlines())

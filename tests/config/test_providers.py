@@ -51,12 +51,21 @@ def test_every_preset_and_alias_is_a_provider_by_its_name_alone(name: str) -> No
                 "https://open.bigmodel.cn/api/v1",
             ),
         ),
-        ("azure: {resource: mine}", ("https://mine.openai.azure.com/openai/v1", None, "https://mine.openai.azure.com/openai/v1")),
+        (
+            "azure: {resource: mine}",
+            ("https://mine.openai.azure.com/openai/v1", None, "https://mine.openai.azure.com/openai/v1"),
+        ),
         ("c: {preset: claude}", ("https://api.anthropic.com", "https://api.anthropic.com", None)),
         ("ollama: {}", ("http://127.0.0.1:11434/v1", "http://127.0.0.1:11434", "http://127.0.0.1:11434/v1")),
         # Local servers are the same everywhere, and their base may be written short.
-        ("o: {preset: ollama, base_url: 'http://gpu:1/v1/'}", ("http://gpu:1/v1", "http://gpu:1", "http://gpu:1/v1")),
-        ("o: {preset: ollama, base_url: 'http://gpu:1'}", ("http://gpu:1/v1", "http://gpu:1", "http://gpu:1/v1")),
+        (
+            "o: {preset: ollama, base_url: 'http://gpu:1/v1/'}",
+            ("http://gpu:1/v1", "http://gpu:1", "http://gpu:1/v1"),
+        ),
+        (
+            "o: {preset: ollama, base_url: 'http://gpu:1'}",
+            ("http://gpu:1/v1", "http://gpu:1", "http://gpu:1/v1"),
+        ),
         ("o: {preset: ollama, base_url: 'http://gpu:1/x/v1'}", ("http://gpu:1/x/v1", None, None)),
         # The preset's own host, written out.
         (
@@ -65,18 +74,31 @@ def test_every_preset_and_alias_is_a_provider_by_its_name_alone(name: str) -> No
         ),
         # Another host, or another path there, may not speak the other protocols.
         ("deepseek: {base_url: 'https://mirror.example.com'}", ("https://mirror.example.com", None, None)),
-        ("volc: {base_url: 'https://ark.cn-beijing.volces.com/api/coding/v3'}", ("https://ark.cn-beijing.volces.com/api/coding/v3", None, None)),
+        (
+            "volc: {base_url: 'https://ark.cn-beijing.volces.com/api/coding/v3'}",
+            ("https://ark.cn-beijing.volces.com/api/coding/v3", None, None),
+        ),
         (
             "own: {base_url: 'http://a/v1', messages_base_url: 'http://b', responses_base_url: 'http://c/v1'}",
             ("http://a/v1", "http://b", "http://c/v1"),
         ),
         ("own: {protocol: anthropic, base_url: 'http://a'}", ("http://a", "http://a", None)),
-        ("deepseek: {protocol: anthropic}", ("https://api.deepseek.com/anthropic", "https://api.deepseek.com/anthropic", "https://api.deepseek.com")),
-        ("claude: {base_url: 'https://mirror.example.com'}", ("https://mirror.example.com", "https://mirror.example.com", None)),
+        (
+            "deepseek: {protocol: anthropic}",
+            (
+                "https://api.deepseek.com/anthropic",
+                "https://api.deepseek.com/anthropic",
+                "https://api.deepseek.com",
+            ),
+        ),
+        (
+            "claude: {base_url: 'https://mirror.example.com'}",
+            ("https://mirror.example.com", "https://mirror.example.com", None),
+        ),
         ("demo: {preset: echo}", (None, None, None)),
         ("demo: {protocol: echo}", (None, None, None)),
     ],
-)  # fmt: skip
+)
 def test_base_urls(text: str, expected: tuple[str | None, str | None, str | None]) -> None:
     assert bases(provider(text)) == expected
 
@@ -162,13 +184,22 @@ def test_a_ca_file_is_found_from_the_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("demo: {preset: echo, base_url: 'http://a'}", "demo.base_url: the echo provider answers here, without any address"),
-        ("ali: {base_url: 'http://a', region: cn}", "ali.region: base_url says already where the provider is"),
-        ("azure: {base_url: 'http://a', resource: r}", "azure.resource: base_url says already where the provider is"),
+        (
+            "demo: {preset: echo, base_url: 'http://a'}",
+            "demo.base_url: the echo provider answers here, without any address",
+        ),
+        (
+            "ali: {base_url: 'http://a', region: cn}",
+            "ali.region: base_url says already where the provider is",
+        ),
+        (
+            "azure: {base_url: 'http://a', resource: r}",
+            "azure.resource: base_url says already where the provider is",
+        ),
         ("openai: {protocol: anthropic}", "openai.base_url: is required with protocol anthropic"),
         ("claude: {protocol: openai}", "claude.base_url: is required with protocol openai"),
     ],
-)  # fmt: skip
+)
 def test_addresses_that_contradict_each_other(text: str, expected: str) -> None:
     assert problems(f"providers: {{{text}}}") == [f"config.yaml:1: providers.{expected}"]
 

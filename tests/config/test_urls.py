@@ -54,7 +54,7 @@ def test_good_ones(check: Callable[[str, str], str], text: str, expected: str) -
     ],
 )  # fmt: skip
 def test_bad_ones(check: Callable[[str, str], str], text: str) -> None:
-    with pytest.raises(ValueError, match="expected|URL"):
+    with pytest.raises(ValueError, match=r"expected|URL"):
         check(text, "this")
 
 

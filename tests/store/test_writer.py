@@ -87,7 +87,7 @@ async def test_what_comes_during_a_commit_is_the_next_group(writer: Writer) -> N
     for number in range(20):
         await_all.append(writer.submit(note(str(number))))  # type: ignore[arg-type]
         await asyncio.sleep(0)  # each in a turn of its own
-    assert writer.depth == 21
+    assert writer.depth == 22  # the gate's, too
     gate.open.set()
     await asyncio.gather(gated, *await_all)
     assert statements.count("COMMIT") == 1

@@ -15,28 +15,22 @@ from tests.support.replies import chat, chat_stream, error, json_reply, sse, tex
 from tests.support.upstream import Upstream
 
 MESSAGES = [{"role": "user", "content": "Say hello"}]
-PRICE = {"input": "2", "output": "8", "cached_input": "0.2", "currency": "CNY", "per": "1M"}
+PRICE = {"input": 2, "output": 8, "cached_input": 0.2, "currency": "CNY", "per": "1M"}
 
 
 def settings(upstream: Upstream, **more: Any) -> dict[str, Any]:
-    return (
-        {
-            "providers": {"up": {"base_url": upstream.url, "api_key": "sk-upstream-secret"}, "demo": {}},
-            "billing": {"exchange_rates": {"CNY": "0.14"}},
-            "models": {
-                "m": {"routes": ["up/um"], "price": PRICE, "max_output": 100},
-                "alias": {"alias": "m"},
-                "star-*": {"routes": ["up/real-*"]},
-            },
-        }
-        | {
-            "providers": {
-                "up": {"base_url": upstream.url, "api_key": "sk-upstream-secret"},
-                "demo": {"preset": "echo"},
-            }
-        }
-        | more
-    )
+    return {
+        "providers": {
+            "up": {"base_url": upstream.url, "api_key": "sk-upstream-secret"},
+            "demo": {"preset": "echo"},
+        },
+        "billing": {"exchange_rates": {"CNY": 0.14}},
+        "models": {
+            "m": {"routes": ["up/um"], "price": PRICE, "max_output": 100},
+            "alias": {"alias": "m"},
+            "star-*": {"routes": ["up/real-*"]},
+        },
+    } | more
 
 
 async def ask(sluice: Sluice, path: str = "/v1/chat/completions", **body: Any) -> httpx2.Response:
@@ -47,7 +41,7 @@ async def test_an_unknown_field_goes_up_and_nothing_else_changes(tmp_path: Path)
     async with Upstream() as upstream, gateway(tmp_path, **settings(upstream)) as sluice:
         body = (
             b'{"model":"m","messages":[{"role":"user","content":"h\\u00e9 \\ud83d\\ude00"}],'
-            b'"temperature":1.0,"x_new": {"deep":[1, 2.50, null]},"big":12345678901234567890,"provider":{"order":["a"]}}'
+            b'"temperature":1.0,"x_new":{"deep":[1, 2.50, null]},"big":12345678901234567890,"provider":{"order":["a"]}}'
         )
         answer = await sluice.http.post(
             "/v1/chat/completions", content=body, headers={"content-type": "application/json"}

@@ -1,0 +1,137 @@
+"""The admin API as commands use it: of the running server, or of a gateway built for the command.
+
+A database has one writing process. While a server runs, its commands ask it over HTTP; otherwise
+they take the database's lock and ask the same application without any network. docs/operations.md
+"""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+
+from proxy.app import App
+from proxy.cli.errors import CommandFailed
+from proxy.config.problems import ConfigError
+from proxy.config.schema import Config
+from proxy.store.errors import StoreError
+from proxy.store.lock import AlreadyRunning, InstanceLock, RunInfo, running
+
+Json = dict[str, Any]
+
+#: How long another command, or a server that starts or stops, is waited for.
+BUSY_S = 10.0
+_LOOK_S = 0.05
+# Reports get 2 s of the database; a commit may wait 5 s for the disk.
+_TIMEOUT_S = 30.0
+_PAGE = 1000
+
+
+class AdminClient:
+    """Calls the admin API. Every method raises CommandFailed with the API's own words."""
+
+    def __init__(self, http: httpx2.AsyncClient) -> None:
+        self._http = http
+
+    async def get(self, *path: str, **query: object) -> Json:
+        return await self._call("GET", path, params=query)
+
+    async def post(self, *path: str, body: Json | None = None) -> Json:
+        return await self._call("POST", path, json=body or {})
+
+    async def patch(self, *path: str, body: Json) -> Json:
+        return await self._call("PATCH", path, json=body)
+
+    async def delete(self, *path: str) -> Json:
+        return await self._call("DELETE", path)
+
+    async def all(self, *path: str, limit: int | None = None, **query: object) -> list[Json]:
+        """Return the items of a list, newest first, `limit` of them at most."""
+        items: list[Json] = []
+        while limit is None or len(items) < limit:
+            left = _PAGE if limit is None else min(limit - len(items), _PAGE)
+            page = await self.get(*path, limit=left, **query)
+            items += page["data"]
+            if page["next_cursor"] is None:
+                break
+            query["cursor"] = page["next_cursor"]
+        return items
+
+    async def _call(self, method: str, path: tuple[str, ...], **options: Any) -> Json:
+        url = "/admin/api/" + "/".join(quote(part, safe="") for part in path)
+        try:
+            response = await self._http.request(method, url, **options)
+        except httpx2.TransportError as error:
+            raise CommandFailed(
+                f"The running server did not answer: {str(error) or type(error).__name__}"
+            ) from None
+        try:
+            value: Json = response.json()
+        except ValueError:
+            raise CommandFailed(f"The running server answered HTTP {response.status_code}.") from None
+        if response.is_error:
+            raise CommandFailed(value["error"]["message"])
+        return value
+
+
+@asynccontextmanager
+async def admin_client(config: Config) -> AsyncIterator[AdminClient]:
+    """Reach the running server, or, without one, build the gateway here for as long as it takes.
+
+    Raises CommandFailed.
+    """
+    try:
+        reached = _reach(config)
+    except OSError as error:
+        advice = (
+            "; run commands as the user that runs the server" if isinstance(error, PermissionError) else ""
+        )
+        raise CommandFailed(f"{error.filename}: {error.strerror}{advice}") from None
+    if isinstance(reached, RunInfo):
+        server = httpx2.AsyncHTTPTransport()
+        async with _http(server, reached.url or "", reached.secret or "", config) as http:
+            yield AdminClient(http)
+        return
+    try:
+        app = await App.open(config, lambda record: None)
+        try:
+            here = httpx2.ASGITransport(app.asgi)
+            async with _http(here, "http://localhost", app.run_secret, config) as http:
+                yield AdminClient(http)
+        finally:
+            await app.close()
+    except (StoreError, ConfigError) as error:
+        raise CommandFailed(str(error), status=2) from None
+    finally:
+        reached.release()
+
+
+def _reach(config: Config) -> RunInfo | InstanceLock:
+    """Return the running server, or the lock of the database, now held.
+
+    Raises CommandFailed when neither is to be had, OSError when the lock's file cannot be opened.
+    """
+    lock = InstanceLock(config.database)
+    deadline = time.monotonic() + BUSY_S
+    while (info := running(config.database)) is None or info.url is None:
+        try:
+            lock.acquire()
+        except AlreadyRunning as busy:
+            if time.monotonic() >= deadline:
+                raise CommandFailed(f"{busy}; try again when it is done") from None
+            time.sleep(_LOOK_S)
+        else:
+            return lock
+    return info
+
+
+def _http(transport: httpx2.AsyncBaseTransport, url: str, secret: str, config: Config) -> httpx2.AsyncClient:
+    headers = {"authorization": f"Bearer {secret}"}
+    if config.server.allowed_hosts:
+        # On an address that is not loopback the server answers to these names alone.
+        headers["host"] = config.server.allowed_hosts[0].replace("*", "sluice")
+    return httpx2.AsyncClient(
+        transport=transport, base_url=url, headers=headers, timeout=_TIMEOUT_S, trust_env=False
+    )
