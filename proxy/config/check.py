@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from proxy.config.problems import dotted
-from proxy.config.rules import resolve
+from proxy.config.rules import resolve, serves, unknown
 from proxy.config.schema import Config, Provider
 from proxy.config.urls import host_of, is_private
 from proxy.core.pricing import Price
@@ -109,7 +109,7 @@ def _route_state(model: Model, deployment: Deployment, config: Config, list_pric
         deployment.model,
         deployment.priority,
         deployment.weight,
-        config.providers[deployment.provider].active,
+        _why_skipped(deployment, config) is None,
         _is_priced(model, deployment, config, list_price),
     )
 
@@ -150,25 +150,40 @@ def _in_clear(config: Config) -> Iterator[Finding]:
 def _unreachable(config: Config) -> Iterator[Finding]:
     for name, model in config.models.items():
         provider, slash, _ = name.partition("/")
-        if "*" in name and slash and provider in config.providers:
+        hidden = "*" in name and slash and provider in config.providers
+        if hidden and config.providers[provider].models is None:
             message = f"never reached: {provider}/… is the provider itself, which comes before wildcards"
             yield _finding(config, "unreachable", message, "models", name)
-        elif reasons := _inactive(model, config):
+        elif reasons := _why_unanswered(model, config):
             message = f"never answered: {', '.join(reasons)}"
             yield _finding(config, "unreachable", message, "models", name)
+    for section in ("fallbacks", "context_fallbacks"):
+        for name, targets in getattr(config, section).items():
+            if resolve(name, config) is None:
+                yield _finding(config, "unreachable", unknown("model", name, config.models), section, name)
+            for index, target in enumerate(targets):
+                if resolve(target, config) is None:
+                    message = unknown("model", target, config.models)
+                    yield _finding(config, "unreachable", message, section, name, index)
 
 
-def _inactive(model: Model, config: Config) -> list[str]:
-    """Return why none of a model's providers is active; empty if one is."""
+def _why_unanswered(model: Model, config: Config) -> list[str]:
+    """Return why each of a model's routes is skipped; empty if one is not."""
     target: Model | Deployment | None = model
     while isinstance(target, Model) and target.alias is not None:
         target = resolve(target.alias, config)
     deployments = target.deployments if isinstance(target, Model) else (target,) if target else ()
-    used = dict.fromkeys(deployment.provider for deployment in deployments)
-    providers = [config.providers[name] for name in used]
-    if any(provider.active for provider in providers):
-        return []
-    return [f"{provider.name} is inactive ({_why_inactive(provider)})" for provider in providers]
+    reasons = [_why_skipped(deployment, config) for deployment in deployments]
+    return [] if None in reasons else list(dict.fromkeys(filter(None, reasons)))
+
+
+def _why_skipped(deployment: Deployment, config: Config) -> str | None:
+    provider = config.providers[deployment.provider]
+    if not provider.active:
+        return f"{provider.name} is inactive ({_why_inactive(provider)})"
+    if "*" not in deployment.model and not serves(provider, deployment.model):
+        return f"the models of {provider.name} do not include {deployment.model}"
+    return None
 
 
 def _plain_http(config: Config) -> Iterator[Finding]:

@@ -27,7 +27,8 @@ from proxy.config.schema import REPAIRS, LimitDefaults, Log, Metrics, Overrides,
 
 Given = dict[str, Any]
 
-_MANY = 10**15  # of tokens, requests: what SQLite's sums hold thousands of
+# Above any real count, and thousands of them still add up within 64 bits.
+_MANY = 10**15
 _COUNT = Nullable(Integer(1, _MANY))
 _MONEY = Number(0, 10**9, places=9)
 _GLOBS = Nullable(ListOf(Text("a model name", values.glob)))
@@ -109,7 +110,7 @@ _PLAN = Record[Given](
     ),
 )
 
-_URL = Text("a URL", urls.base_url, format="uri")
+_URL = Text("a URL", urls.base_url)
 
 _PROVIDER = Record[Given](
     dict,
@@ -144,7 +145,7 @@ _PROVIDER = Record[Given](
         "Headers added to every request; their values are secrets.",
         {},
     ),
-    models=Key(_GLOBS, "Globs of the models that may be called as provider/model; null: all.", None),
+    models=Key(_GLOBS, "Globs of the models that it may be asked for, by its own names; null: all.", None),
     http_proxy=Key(SecretText(urls.proxy_url), "HTTP proxy through which the provider is called."),
     ca_file=Key(Text("a path"), "PEM file of further root certificates, relative to this file."),
     concurrency=Key(_COUNT, "Requests at the same time at this provider; null: no limit.", None),

@@ -5,9 +5,10 @@ keys is completed; the parts are checked against each other. Each step names all
 finds before the next one begins.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,12 +16,14 @@ from proxy.config.description import FILE
 from proxy.config.models import complete_model
 from proxy.config.nodes import Table, parse_yaml
 from proxy.config.plans import complete_plan
-from proxy.config.problems import ConfigError, Invalid, Problem, Unusable, Wrong
+from proxy.config.presets import PRESETS
+from proxy.config.problems import MOST_PRINTED, ConfigError, Invalid, Problem, Unusable, Wrong
 from proxy.config.providers import complete_provider
 from proxy.config.reading import Reading
 from proxy.config.references import References
 from proxy.config.rules import contradictions
 from proxy.config.schema import Billing, Config, Server, Source
+from proxy.core.routing import Model
 
 T = TypeVar("T")
 Given = Mapping[str, Any]
@@ -67,7 +70,7 @@ def parse(
     except Unusable:
         raise ConfigError(path.name, reading.problems) from None
     config = replace(config, server=_listening(config.server, host, port))
-    for place, message in contradictions(config):
+    for place, message in islice(contradictions(config), MOST_PRINTED + 1):
         reading.report(place, message)
     if reading.problems:
         raise ConfigError(path.name, reading.problems)
@@ -103,17 +106,23 @@ def _completed(given: Given, reading: Reading, path: Path, environ: Mapping[str,
     """
     parts = dict(given)
     billing = parts.get("billing", Billing())
-    for section, complete in (
-        ("plans", complete_plan),
-        ("providers", partial(complete_provider, environ=environ, folder=path.parent)),
-        ("models", partial(complete_model, billing=billing)),
-    ):
-        parts[section] = _each(section, complete, parts.get(section, {}), reading)
+    provider = partial(complete_provider, environ=environ, folder=path.parent)
+    models = _each("models", partial(complete_model, billing=billing), parts.get("models", {}), reading)
+    listed = parts.get("providers", {})
+    parts["plans"] = _each("plans", complete_plan, parts.get("plans", {}), reading)
+    parts["providers"] = _each("providers", provider, {**listed, **_implied(models, listed)}, reading)
+    parts["models"] = models
     if reading.problems:
         raise Unusable
     parts["database"] = path.parent / parts.get("database", Config(path).database)
     source = Source(reading.lines, tuple(reading.secrets_in_clear))
     return Config(path=path, source=source, **parts)
+
+
+def _implied(models: Mapping[str, Model], listed: Container[str]) -> dict[str, Given]:
+    """Return the presets that routes name though `providers` does not list them, with nothing given."""
+    used = (route.provider for model in models.values() for route in model.deployments)
+    return {name: {} for name in used if name in PRESETS and name not in listed}
 
 
 def _each(section: str, complete: Callable[[str, Any], T], given: Given, reading: Reading) -> dict[str, T]:

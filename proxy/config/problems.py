@@ -10,7 +10,7 @@ from pathlib import Path
 Place = tuple[str | int, ...]
 
 # So many problems are printed; more come from one cause, or from no configuration at all.
-_MOST_PRINTED = 50
+MOST_PRINTED = 50
 # A name longer than this is shown and compared by its beginning.
 _LONGEST_SHOWN = 60
 # Up to so many valid names are listed when none is near.
@@ -36,8 +36,8 @@ class ConfigError(Exception):
     def __init__(self, file: str, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(set(problems)))
         lines = [problem.text(file) for problem in self.problems]
-        if more := lines[_MOST_PRINTED:]:
-            lines[_MOST_PRINTED:] = [f"{file}: and {len(more)} more problems"]
+        if more := lines[MOST_PRINTED:]:
+            lines[MOST_PRINTED:] = [f"{file}: and {len(more)} more problems"]
         super().__init__("\n".join(lines))
 
 

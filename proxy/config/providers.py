@@ -150,7 +150,7 @@ def _host(given: Given, preset: Preset) -> tuple[str | None, str]:
         return _with_resource(given, preset.hosts[region]), region
     for key in ("region", "resource"):
         if key in given:
-            raise Wrong("base_url says already where the provider is", key)
+            raise Wrong("base_url already says where the provider is", key)
     base: str = given["base_url"]
     host = root_of(base)
     usual = preset.messages if preset.chat is None else preset.chat

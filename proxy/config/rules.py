@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Iterator
 
-from proxy.config.presets import PRESETS
 from proxy.config.problems import Place, hint, quoted
-from proxy.config.schema import Config
-from proxy.config.urls import host_of, is_any, is_loopback, port_of
-from proxy.core.globs import star_part
+from proxy.config.schema import Config, Provider
+from proxy.config.urls import host_of, is_any, is_loopback, path_of, port_of
+from proxy.core.globs import allows, star_part
 from proxy.core.routing import Deployment, Model
 
 # A server that others can reach is open to guessing without end; 32 characters cannot be guessed.
 SHORTEST_ADMIN_KEY = 32
+
+_OWN_PATHS = ("", "/v1", "/api/v1")
 
 Contradiction = tuple[Place, str]
 
@@ -30,12 +31,17 @@ def resolve(name: str, config: Config) -> Model | Deployment | None:
     if name in config.models:
         return config.models[name]
     provider, _, upstream = name.partition("/")
-    if upstream and provider in config.providers:
+    if upstream and provider in config.providers and serves(config.providers[provider], upstream):
         return Deployment(provider, upstream)
     matching = [
         pattern for pattern in config.models if "*" in pattern and star_part(pattern, name) is not None
     ]
     return config.models[max(matching, key=len)] if matching else None
+
+
+def serves(provider: Provider, upstream_model: str) -> bool:
+    """Return whether a provider's own allow list lets a model pass."""
+    return allows(provider.models, upstream_model)
 
 
 def _secrets(config: Config) -> Iterator[Contradiction]:
@@ -56,12 +62,12 @@ def _secrets(config: Config) -> Iterator[Contradiction]:
 def _plans(config: Config) -> Iterator[Contradiction]:
     default = config.limits.default_plan
     if default is not None and default not in config.plans:
-        yield ("limits", "default_plan"), _unknown("plan", default, config.plans)
+        yield ("limits", "default_plan"), unknown("plan", default, config.plans)
     for name, plan in config.plans.items():
         for index, provider in enumerate(plan.providers or ()):
             if provider not in config.providers:
                 path = ("plans", name, "providers", index)
-                yield path, _unknown("provider", provider, config.providers)
+                yield path, unknown("provider", provider, config.providers)
 
 
 def _own_address(config: Config) -> Iterator[Contradiction]:
@@ -74,24 +80,20 @@ def _own_address(config: Config) -> Iterator[Contradiction]:
 
 def _is_own(url: str, config: Config) -> bool:
     """Return whether a request to `url` would come back here, directly or through a name of ours."""
-    host, server = host_of(url), config.server
-    if host in server.allowed_hosts:
-        return True
+    host, port, server = host_of(url), port_of(url), config.server
     here = host == server.host or (is_loopback(host) and (is_loopback(server.host) or is_any(server.host)))
-    return here and port_of(url) == server.port
+    if host in server.allowed_hosts:
+        # A reverse proxy before it listens on the usual ports; below other paths are other servers.
+        return port == server.port or (port in (80, 443) and path_of(url) in _OWN_PATHS)
+    return here and port == server.port
 
 
 def _routes(config: Config) -> Iterator[Contradiction]:
     for name, model in config.models.items():
         for index, deployment in enumerate(model.deployments):
-            provider = deployment.provider
-            if provider in config.providers:
-                continue
-            path = ("models", name, "routes", index)
-            if provider in PRESETS:
-                yield path, f"the provider {quoted(provider)} is known, but not among providers: add it there"
-            else:
-                yield path, _unknown("provider", provider, config.providers)
+            if deployment.provider not in config.providers:
+                path = ("models", name, "routes", index)
+                yield path, unknown("provider", deployment.provider, config.providers)
 
 
 def _aliases(config: Config) -> Iterator[Contradiction]:
@@ -100,7 +102,7 @@ def _aliases(config: Config) -> Iterator[Contradiction]:
         while model.alias is not None:
             target = resolve(model.alias, config)
             if target is None and model.name == name:
-                yield ("models", name, "alias"), _unknown("model", model.alias, config.models)
+                yield ("models", name, "alias"), unknown("model", model.alias, config.models)
             if not isinstance(target, Model):
                 break
             chain.append(target.name)
@@ -114,14 +116,10 @@ def _aliases(config: Config) -> Iterator[Contradiction]:
 def _fallbacks(config: Config) -> Iterator[Contradiction]:
     for section in ("fallbacks", "context_fallbacks"):
         for name, targets in getattr(config, section).items():
-            if resolve(name, config) is None:
-                yield (section, name), _unknown("model", name, config.models)
             for index, target in enumerate(targets):
                 if target == name:
                     yield (section, name, index), "a model cannot fall back to itself"
-                elif resolve(target, config) is None:
-                    yield (section, name, index), _unknown("model", target, config.models)
 
 
-def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
     return f"there is no {what} {quoted(name)}{hint(name, known)}"

@@ -23,16 +23,15 @@ def shown(value: Value) -> str:
 
 
 class Text(ScalarKind[str]):
-    def __init__(self, wanted: str = "text", check: Check = text, **extra: object) -> None:
+    def __init__(self, wanted: str = "text", check: Check = text) -> None:
         self.wanted = wanted
         self.check = check
-        self.extra = extra
 
     def parse(self, value: Value) -> str:
         return self.check(value.text, shown(value))
 
     def schema(self) -> Schema:
-        return {"type": "string", **self.extra}
+        return {"type": "string"}
 
 
 class Choice(ScalarKind[str]):

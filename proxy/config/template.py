@@ -18,10 +18,14 @@ def write_initial(path: Path) -> None:
 
     Raises FileExistsError rather than overwrite, and any other OSError.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with open(descriptor, "wb") as file:
+    with open(path, "xb", opener=_private) as file:
+        try:
             file.write(starting_configuration())
-    except OSError:
-        path.unlink()
-        raise
+            file.flush()
+        except OSError:
+            path.unlink()
+            raise
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

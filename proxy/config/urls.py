@@ -63,6 +63,10 @@ def port_of(url: str) -> int:
     return split.port or (443 if split.scheme == "https" else 80)
 
 
+def path_of(url: str) -> str:
+    return urlsplit(url).path
+
+
 def root_of(url: str) -> str:
     """Return scheme, host and port of a URL, as they are written."""
     split = urlsplit(url)

@@ -24,7 +24,7 @@ _CONCURRENCY_RETRY_S = 1.0
 
 
 class TokenBucket:
-    """`limit` permits, refilled at `limit` / 60 per second."""
+    """`limit` permits, at least one, refilled at `limit` / 60 per second."""
 
     __slots__ = ("_at_ns", "_level", "limit")
 
@@ -197,7 +197,10 @@ class KeyLimiter:
     def _refused_by_concurrency(self, limit: int | None) -> Refusal | None:
         if limit is None or self.running < limit:
             return None
-        message = f"This key may run {limit:,} requests at once (concurrency), and as many are running."
+        message = (
+            f"Requests at once (concurrency) are limited to {limit:,} for this key, and as many are running. "
+            "Please try again when one of them has ended."
+        )
         return Refusal("concurrency_exceeded", message, _CONCURRENCY_RETRY_S)
 
 
@@ -239,18 +242,15 @@ def _refused_by_day(
 
 def _refusal(limit_name: str, limit: int, left: int, count: int, wait_s: float | None) -> Refusal:
     """Return a refusal that says which limit, how much of it is left, and when enough will be."""
+    counted = "Requests" if limit_name.startswith("r") else "Tokens"
     window = "minute" if limit_name.endswith("m") else "day"
-    if limit_name.startswith("r"):
-        message = f"This key may make {limit:,} requests a {window} ({limit_name})."
-    else:
-        message = (
-            f"This key may use {limit:,} tokens a {window} ({limit_name}) and has {left:,} left; "
-            f"this request is estimated at {count:,}."
-        )
+    message = f"{counted} per {window} ({limit_name}) are limited to {limit:,} for this key"
+    if counted == "Tokens":
+        message += f", of which {left:,} are left; this request is estimated at {count:,}"
     if wait_s is None:
-        message += " It can never fit: shorten it, or ask for a higher limit."
+        message += ". It can never fit: shorten it, or ask for a higher limit."
     else:
-        message += f" Please try again in {duration(math.ceil(wait_s))}."
+        message += f". Please try again in {duration(math.ceil(wait_s))}."
     return Refusal(f"{limit_name}_exceeded", message, wait_s)
 
 

@@ -61,8 +61,9 @@ class UsageMeter:
         if envelope.type == "message_start":
             message = _decoded(_HOLDER, envelope.message)
             self._merge(message and message.usage)
-            # What it calls output_tokens is no count yet, only where counting begins.
-            self._messages.pop("output_tokens", None)
+            # What it says about output is no count yet, only where counting begins.
+            for name in ("output_tokens", "output_tokens_details"):
+                self._messages.pop(name, None)
         elif envelope.type == "message_delta":
             self._merge(envelope.usage)
         else:

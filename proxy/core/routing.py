@@ -1,7 +1,7 @@
 """From the name that a client wrote to the deployments that can answer it.
 
 A name is looked up as it stands, then as `provider/model`, then under the longest wildcard.
-docs/configuration.md, "models"
+docs/configuration.md, "Models and names"
 """
 
 import difflib

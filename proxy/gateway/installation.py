@@ -69,7 +69,10 @@ async def install_key(keyring: Keyring, settings: SettingStore, secret: Secret, 
 
     A key that was revoked stays revoked; another configured secret is then another key.
     """
-    if keyring.known(secret) is not None:
+    known = keyring.credential(secret)
+    if known is not None:
+        if known.expires_ms <= now_ms:  # it was configured before, then another one, now it is back
+            await keyring.rotate(known.state.key.id, secret, now_ms)
         return
     id = await settings.get(CONFIGURED_KEY_SETTING)
     state = keyring.state(id) if id else None

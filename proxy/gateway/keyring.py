@@ -27,7 +27,7 @@ from proxy.store.usage import UsageStore
 PREFIX = "sk-sluice-"
 
 
-class _Credential(NamedTuple):
+class Credential(NamedTuple):
     """One secret of a key; after a rotation the older one has an end."""
 
     state: KeyState
@@ -45,7 +45,7 @@ class Keyring:
         self._admin = admin
         self._config = config
         self._clock = clock
-        self._by_digest: dict[bytes, _Credential] = {}
+        self._by_digest: dict[bytes, Credential] = {}
         self._states: dict[str, KeyState] = {}  # by id, oldest first
         self._accounts: dict[str, Account] = {}  # by name, oldest first
         self._wrong_keys = WrongKeys()
@@ -66,7 +66,7 @@ class Keyring:
             state.limiter.seed(today, *consumed.get(stored.key.id, (0, 0)))
             for secret in stored.secrets:
                 expires_ms = FOREVER_MS if secret.expires_ms is None else secret.expires_ms
-                self._by_digest[secret.digest] = _Credential(state, expires_ms)
+                self._by_digest[secret.digest] = Credential(state, expires_ms)
 
     # -- for every request
 
@@ -113,10 +113,9 @@ class Keyring:
     def state(self, id: str) -> KeyState | None:
         return self._states.get(id)
 
-    def known(self, secret: Secret) -> KeyState | None:
-        """Return the key with this secret, whether it is accepted or not."""
-        credential = self._by_digest.get(secret.digest())
-        return credential and credential.state
+    def credential(self, secret: Secret) -> Credential | None:
+        """Return whose secret this is, or was."""
+        return self._by_digest.get(secret.digest())
 
     def accounts(self) -> list[Account]:
         """Return all accounts, newest first."""
@@ -151,7 +150,7 @@ class Keyring:
             key = _showing(key, secret)
             await self._key_store.insert(key, secret.digest())
             state = self._new_state(key)
-            self._by_digest[secret.digest()] = _Credential(state, FOREVER_MS)
+            self._by_digest[secret.digest()] = Credential(state, FOREVER_MS)
             return state
 
     async def _change(self, id: str, edit: Callable[[ApiKey], ApiKey]) -> KeyState:
@@ -169,8 +168,8 @@ class Keyring:
             await self._key_store.rotate(key, secret.digest(), old_expire_ms)
             for digest, (owner, expires_ms) in list(self._by_digest.items()):
                 if owner is state:
-                    self._by_digest[digest] = _Credential(state, min(expires_ms, old_expire_ms))
-            self._by_digest[secret.digest()] = _Credential(state, FOREVER_MS)
+                    self._by_digest[digest] = Credential(state, min(expires_ms, old_expire_ms))
+            self._by_digest[secret.digest()] = Credential(state, FOREVER_MS)
             self._update(state, key)
             return state
 

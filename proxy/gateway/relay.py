@@ -12,6 +12,7 @@ from proxy.core import sse
 from proxy.core.metering import UsageMeter
 from proxy.core.received import ReceivedOutput
 from proxy.gateway.request import ClientRequest
+from proxy.upstream.errorbody import error_in
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -52,9 +53,7 @@ class Relay(Protocol):
 
 
 class _Chunk(msgspec.Struct):
-    choices: Any = msgspec.UNSET
-    usage: Any = None
-    error: Any = None
+    choices: Any = None
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
@@ -153,13 +152,13 @@ class ChatRelay:
             return b""
         try:
             chunk = _decode(data)
+            is_error = error_in(data) is not None
         except (msgspec.MsgspecError, RecursionError):
             return sse.canonical(frame, keep_event=False)  # not ours to judge: passed on, never counted
-        if chunk.error:
+        if is_error:
             self.failure = data
             return b""
-        if chunk.usage or chunk.choices is not msgspec.UNSET:
-            self._meter.feed(data)
+        self._meter.feed(data)
         if not self._read_choices(chunk.choices, data):
             return b""
         if chunk.choices == [] and not self._usage_wanted:
@@ -257,10 +256,14 @@ def _is_plain(block: bytes) -> bool:
     return (
         _all_null(block, b'"finish_reason"')
         and _all_null(block, b'"usage"')
-        and b'"error"' not in block
+        and not any(sign in block for sign in _SIGNS_OF_ERROR)
         and b'"choices":[]' not in block
         and b'"choices": []' not in block
     )
+
+
+# How the providers' errors in a good stream begin: `upstream/errorbody.py` knows them all.
+_SIGNS_OF_ERROR = (b'"error', b'"base_resp"', b'"code"')
 
 
 def _all_null(block: bytes, key: bytes) -> bool:

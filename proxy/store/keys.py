@@ -33,6 +33,8 @@ INSERT INTO api_keys (
 
 _INSERT_SECRET = "INSERT INTO key_secrets (digest, key_id) VALUES (?, ?)"
 
+_DELETE_SECRET = "DELETE FROM key_secrets WHERE digest = ? AND key_id = ?"
+
 # `last_used_ms` is missing: touch() alone writes it.
 _REPLACE = """
 UPDATE api_keys
@@ -95,11 +97,15 @@ class KeyStore:
         return self._database.writer.submit(work)
 
     def rotate(self, key: ApiKey, digest: bytes, old_expire_ms: int) -> asyncio.Future[None]:
-        """Give the key another secret, whose prefix and end `key` shows; older ones end at a time."""
+        """Give the key another secret, whose prefix and end `key` shows; older ones end at a time.
+
+        A secret that it had before is valid again.
+        """
 
         def work(connection: sqlite3.Connection) -> None:
             _replace(connection, key)
             connection.execute(_EXPIRE_SECRETS, {"expires_ms": old_expire_ms, "id": key.id})
+            connection.execute(_DELETE_SECRET, (digest, key.id))
             connection.execute(_INSERT_SECRET, (digest, key.id))
 
         return self._database.writer.submit(work)

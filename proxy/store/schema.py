@@ -148,7 +148,10 @@ def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """Split a script: executescript() would commit before it, and could not be undone."""
+    """Split a script, in which a statement ends at the end of a line.
+
+    executescript() would commit first, so that what it does could not be undone.
+    """
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

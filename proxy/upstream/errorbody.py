@@ -18,7 +18,8 @@ import msgspec
 _CODE = re.compile(r"[\w.:/ -]{1,64}")
 _TITLE = re.compile(r"<title[^<>]*>([^<]*)</title>", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
-_MAX_TEXT_BYTES = 8192  # of what is not JSON; four times what is ever shown
+# Four times what is ever shown of a message; more is not searched for words either.
+MAX_MESSAGE_CHARS = 8192
 
 # Members that only describe an error. An answer with a good status that has no others is one.
 _DESCRIPTION = frozenset(
@@ -66,7 +67,10 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
 def read_error(body: bytes) -> ErrorFacts:
-    """Return what the body of an answer with an error status says."""
+    """Return what the body of an answer with an error status says.
+
+    Messages are cut after `MAX_MESSAGE_CHARS`, here and in `error_in`.
+    """
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -114,13 +118,15 @@ def _from_value(value: object) -> ErrorFacts:
         value = _first_of(value)
     if isinstance(value, dict):
         return _from_object(value)
-    return ErrorFacts(value if isinstance(value, str) else "")
+    return ErrorFacts(value[:MAX_MESSAGE_CHARS] if isinstance(value, str) else "")
 
 
 def _from_object(body: Mapping[str, Any]) -> ErrorFacts:
     base = body.get("base_resp")
     if isinstance(base, dict) and base.get("status_code"):
-        return ErrorFacts(_text(base.get("status_msg")), _code(base["status_code"]), base_resp=True)
+        return ErrorFacts(
+            _text(base.get("status_msg"))[:MAX_MESSAGE_CHARS], _code(base["status_code"]), base_resp=True
+        )
     error = body.get("error") or _first_of(body.get("errors"))
     if isinstance(error, dict) and error:
         return _from_members(error)
@@ -141,7 +147,7 @@ def _from_members(error: Mapping[str, Any]) -> ErrorFacts:
         reason = reason or _code(detail.get("reason"))
     type = _first(error, "type", "status")
     return ErrorFacts(
-        _message(error),
+        _message(error)[:MAX_MESSAGE_CHARS],
         code or reason,
         _code(type) if isinstance(type, str) else None,
         _text(error.get("param")) or None,
@@ -192,7 +198,7 @@ def _dicts(value: object) -> list[dict[str, Any]]:
 
 
 def _plain_text(body: bytes) -> str:
-    text = body[:_MAX_TEXT_BYTES].decode("utf-8", "replace").strip()
+    text = body[:MAX_MESSAGE_CHARS].decode("utf-8", "replace").strip()
     if not text.startswith("<"):
         return text
     title = _TITLE.search(text)

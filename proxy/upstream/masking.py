@@ -24,10 +24,12 @@ _KEY_LIKE = re.compile(
     | \bbce-v3/\S+                                           # Baidu
     | \b(?:AKIA|AKID|LTAI)\w{12,}
     | \b[0-9a-f]{32}\.\w{16}\b                               # Zhipu
-    | \b(?=[\w-]*[a-z])(?=[\w-]*[A-Z])(?=[\w-]*\d)[\w-]{32,} # mixed as no word and no request id is
     """,
     re.VERBOSE,
 )
+_LONG = re.compile(r"[\w-]{32,}")
+# What a long run must hold, all three, to be no word, no name and no request id.
+_MIXTURE = (re.compile("[a-z]"), re.compile("[A-Z]"), re.compile("[0-9]"))
 
 
 def mask(text: str, secrets: Iterable[str] = ()) -> str:
@@ -42,4 +44,8 @@ def mask(text: str, secrets: Iterable[str] = ()) -> str:
             text = re.sub(re.escape(secret[:_TELLING_PREFIX]) + r"[^\s\"'<>,;)]*", MASK, text)
         elif len(secret) >= _SHORTEST_SECRET:
             text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", MASK, text)
-    return _KEY_LIKE.sub(MASK, text)
+    return _LONG.sub(_hide_mixture, _KEY_LIKE.sub(MASK, text))
+
+
+def _hide_mixture(run: re.Match[str]) -> str:
+    return MASK if all(kind.search(run[0]) for kind in _MIXTURE) else run[0]

@@ -12,16 +12,17 @@ from email.utils import parsedate_to_datetime
 MAX_WAIT_S = 86_400.0
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
+# All repetitions have bounds: the texts are not ours, and nested open ones take quadratic time.
 _AMOUNT = (
-    r"(\d+(?:\.\d+)?)\s*"
+    r"(\d{1,12}(?:\.\d{1,12})?)\s{0,2}"
     r"(milliseconds?|minutes?|mins?|ms|m|seconds?|secs?|s|秒钟?|hours?|hrs?|h|days?|d)(?![a-z])"
 )
 _UNIT_S = {"s": 1.0, "秒": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}  # by initial; ms apart
+_SEVERAL = rf"(?:{_AMOUNT}\s{{0,2}}){{1,4}}"
 _AMOUNTS = re.compile(_AMOUNT, re.IGNORECASE)
-_DURATION = re.compile(rf"(?:{_AMOUNT}\s*)+", re.IGNORECASE)
+_DURATION = re.compile(_SEVERAL, re.IGNORECASE)
 _WORDS = re.compile(
-    rf"(?:try again|retry(?:ing)?|wait)\b\D{{0,30}}?((?:{_AMOUNT}\s*)+)|((?:{_AMOUNT}\s*)+)[后後]",
-    re.IGNORECASE,
+    rf"(?:try again|retry(?:ing)?|wait)\b\D{{0,30}}?({_SEVERAL})|({_SEVERAL})[后後]", re.IGNORECASE
 )
 
 

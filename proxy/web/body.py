@@ -1,5 +1,7 @@
 """Request bodies, bounded."""
 
+from typing import NoReturn
+
 from starlette.types import Receive
 
 from proxy.core.errors import RequestRefused
@@ -21,7 +23,9 @@ async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         body: bytes = message["body"]
-        return body if len(body) <= limit else _refuse(limit)
+        if len(body) > limit:
+            refuse_length(limit)
+        return body
     parts: list[bytes] = []
     size = 0
     while True:
@@ -30,7 +34,7 @@ async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
         parts.append(message["body"])
         size += len(message["body"])
         if size > limit:
-            _refuse(limit)
+            refuse_length(limit)
         if not message.get("more_body"):
             return b"".join(parts)
         message = await receive()
@@ -40,7 +44,7 @@ def check_length(headers: Headers, limit: int) -> None:
     """Raise RequestRefused (413) when the declared length is above `limit` bytes."""
     for name, value in headers:
         if name == b"content-length" and int(value) > limit:
-            _refuse(limit)
+            refuse_length(limit)
 
 
 def content_type(headers: Headers) -> tuple[str, bytes | None]:
@@ -68,7 +72,8 @@ def _parameters(text: bytes) -> dict[bytes, bytes]:
     return parameters
 
 
-def _refuse(limit: int) -> bytes:
+def refuse_length(limit: int) -> NoReturn:
+    """Raise the error for a body of more than `limit` bytes."""
     raise RequestRefused(
         "body_too_large",
         f"The request body is larger than {limit // 1024**2} MiB, the limit of this gateway "

@@ -1,7 +1,7 @@
 """What the connections of one server have in common: its demands, its state, its open sockets."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from uvicorn.server import ServerState
@@ -44,4 +44,5 @@ class SharedState(ServerState):
         self.refusing: set[object] = set()
         #: Requests refused before any app saw them, by code.
         self.refused: Counter[str] = Counter()
-        self.on_connection_lost: Callable[[], None] | None = None
+        #: Set whenever a connection is lost; who waits for that clears it first.
+        self.connection_lost = asyncio.Event()

@@ -13,10 +13,10 @@ from typing import IO, BinaryIO, cast
 
 from starlette.types import Receive
 
-from proxy.core.errors import BadRequest, RequestRefused, Unavailable
+from proxy.core.errors import BadRequest, Unavailable
 from proxy.core.multipart import FormScanner, TextPart
 from proxy.upstream.client import BodyFile
-from proxy.web.body import ClientDisconnected, check_length
+from proxy.web.body import ClientDisconnected, check_length, refuse_length
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -171,12 +171,7 @@ async def read_multipart(
             raise ClientDisconnected
         data = message.get("body", b"")
         if spool.length + len(data) > limit:
-            raise RequestRefused(
-                "body_too_large",
-                f"The form is larger than {limit // 1024**2} MiB, the limit of this gateway "
-                "(server.max_body_mib in its configuration).",
-                status=413,
-            )
+            refuse_length(limit)
         scanner.feed(data)
         await spool.append(data)
         more = message.get("more_body", False)

@@ -116,8 +116,7 @@ class ClientProtocol(HttpToolsProtocol):
         self.current = None
         self.shared.refusing.discard(self)
         super().connection_lost(exc)
-        if self.shared.on_connection_lost is not None:
-            self.shared.on_connection_lost()
+        self.shared.connection_lost.set()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's always returns None
         """The client closed its sending side: it counts as gone, though an answer may still go out."""
@@ -241,7 +240,7 @@ class ClientProtocol(HttpToolsProtocol):
         cycle = self.current
         if cycle is None or self.transport.is_closing():
             return
-        if self.stage == BODY and not cycle.gone:
+        if (self.stage == BODY or self._arrived) and not cycle.gone:
             self._linger(self.policy.body_timeout_s)
         elif not cycle.keep_alive or cycle.gone or self.shared.stopping:
             self._close()
@@ -273,7 +272,7 @@ class ClientProtocol(HttpToolsProtocol):
     def _stop_parsing(self, error: httptools.HttpParserError) -> None:
         cause = error.__context__
         if self.stage == ANSWER:
-            self._discard(0)  # nonsense, or a request too early, behind one that is being answered
+            self._discard(1)  # nonsense, or a request too early, behind one that is being answered
         elif isinstance(cause, SluiceError):
             self._refuse(cause)
         elif isinstance(error, httptools.HttpParserCallbackError):

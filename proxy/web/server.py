@@ -94,9 +94,7 @@ class Server(uvicorn.Server):
         self._hooks = hooks
         self._descriptors = raise_descriptor_limit(2 * settings.max_connections + RESERVED_DESCRIPTORS)
         self._stop = asyncio.Event()
-        self._empty = asyncio.Event()
         self.server_state = SharedState(self._policy(settings))
-        self.server_state.on_connection_lost = self._connection_lost
 
     def apply(self, settings: schema.Server) -> None:
         """Use other settings from the next request on; address and port stay as they are."""
@@ -208,13 +206,10 @@ class Server(uvicorn.Server):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(end):
                 while connections:
-                    await self._empty.wait()
+                    self.server_state.connection_lost.clear()
+                    await self.server_state.connection_lost.wait()
         for connection in list(connections):
             connection.transport.abort()
-
-    def _connection_lost(self) -> None:
-        if self.should_exit and not self.server_state.connections:
-            self._empty.set()
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

@@ -130,6 +130,36 @@ def test_models_that_are_never_answered_are_pointed_out() -> None:
     ]
 
 
+def test_routes_outside_of_a_providers_allow_list_are_never_answered() -> None:
+    text = """\
+        providers: {demo: {preset: echo, models: ["gpt-*"]}}
+        models:
+          a: {routes: [demo/x]}
+          b: {routes: [demo/gpt-1, demo/y]}
+          "c*": {routes: ["demo/*"]}
+          "demo/*": {routes: [demo/gpt-1]}
+    """
+    assert [(one.path, one.message) for one in found(text, "unreachable")] == [
+        ("models.a", "never answered: the models of demo do not include x")
+    ]
+    routes = findings(configuration(text)).routes
+    assert [route.active for route in routes] == [False, True, False, True, True]
+
+
+def test_fallbacks_that_lead_nowhere_are_pointed_out() -> None:
+    text = """\
+        providers: {demo: {preset: echo}}
+        fallbacks:
+          demo/a: [demo/b, gone]
+        context_fallbacks:
+          lost: [demo/a]
+    """
+    assert [(one.line, one.path, one.message) for one in found(text, "unreachable")] == [
+        (3, "fallbacks.demo/a[1]", 'there is no model "gone"'),
+        (5, "context_fallbacks.lost", 'there is no model "lost"'),
+    ]
+
+
 def test_plain_http_to_public_hosts_is_pointed_out_once_for_each_provider() -> None:
     text = """\
         providers:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -55,7 +55,7 @@ def _property(name: str, child: Any, schema: dict[str, Any]) -> bool:
     return rest is not False and is_valid(child, rest)
 
 
-RULES = {
+RULES: dict[str, Callable[[Any, dict[str, Any]], bool]] = {
     "type": _has_type,
     "properties": _properties,
     "additionalProperties": _properties,
@@ -122,7 +122,7 @@ def test_wrong_files_do_not_fit(text: str) -> None:
     assert not is_valid(yaml_value(text), SCHEMA)
 
 
-def test_it_is_json(tmp_path: Path) -> None:
+def test_it_is_json() -> None:
     assert json.loads(json.dumps(SCHEMA)) == SCHEMA
 
 

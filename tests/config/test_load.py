@@ -269,13 +269,17 @@ def test_top_level_keys_that_begin_with_x_are_a_place_for_anchors() -> None:
 
 
 def test_overrides_keep_the_types_of_yaml() -> None:
-    text = (
-        "providers: {ollama: {overrides: {set: {a: null, b: TRUE, c: -5, d: 0.5, e: 1e3, f: yes, g: '1'}}}}"
-    )
-    overrides = configuration(text).providers["ollama"].overrides
-    expected = {"a": None, "b": True, "c": -5, "d": 0.5, "e": 1000.0, "f": "yes", "g": "1"}
-    assert overrides.set == expected
-    assert [type(value) for value in overrides.set.values()] == [type(value) for value in expected.values()]
+    text = "{a: null, b: TRUE, c: -5, d: 0.5, e: 1e3, f: yes, g: '1', h: {i: [2]}}"
+    config = configuration(f"providers: {{ollama: {{overrides: {{set: {text}}}}}}}")
+    found = config.providers["ollama"].overrides.set
+    expected = {"a": None, "b": True, "c": -5, "d": 0.5, "e": 1000.0, "f": "yes", "g": "1", "h": {"i": [2]}}
+    assert found == expected
+    assert [type(value) for value in found.values()] == [type(value) for value in expected.values()]
+
+
+def test_a_file_full_of_contradictions_is_told_some_of_them() -> None:
+    text = "models: {" + ", ".join(f"m{index}: {{alias: gone}}" for index in range(80)) + "}"
+    assert len(problems(text)) == 51
 
 
 @given(st.data())

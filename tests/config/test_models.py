@@ -1,6 +1,8 @@
 """Models and their routes, completed."""
 
+from proxy.config.rules import resolve
 from proxy.core.pricing import NANOS
+from proxy.core.routing import Deployment
 from tests.support.configuration import configuration
 
 PROVIDERS = "providers: {demo: {preset: echo}}\n"
@@ -35,3 +37,33 @@ def test_aliases_may_lead_to_aliases_wildcards_and_provider_names() -> None:
     text = "models: {a: {alias: b}, b: {alias: gpt-5}, 'gpt-*': {routes: [demo/x]}, c: {alias: demo/y}}"
     models = configuration(PROVIDERS + text).models
     assert [models[name].alias for name in "abc"] == ["b", "gpt-5", "demo/y"]
+
+
+def test_a_route_to_a_preset_brings_the_provider_with_it() -> None:
+    text = "providers: {ali: {region: us}}\nmodels: {a: {routes: [kimi/a, ali/b, {provider: openai}]}}"
+    providers = configuration(text, OPENAI_API_KEY="sk-1").providers
+    assert list(providers) == ["ali", "kimi", "openai"]
+    assert (providers["kimi"].preset, providers["kimi"].active) == ("moonshot", False)
+    assert (providers["ali"].region, providers["openai"].active) == ("us", True)
+
+
+def test_names_lead_to_entries_then_providers_then_the_longest_wildcard() -> None:
+    text = """
+        providers: {demo: {preset: echo, models: ["gpt-*"]}}
+        models:
+          demo/gpt-1: {alias: gpt-2}
+          "gpt-*": {routes: [demo/gpt-0]}
+          "*": {routes: [demo/gpt-0]}
+          "demo/*": {routes: [demo/gpt-0]}
+    """
+    config = configuration(text)
+    names = ("demo/gpt-1", "demo/gpt-2", "demo/other", "gpt-4", "x")
+    found = [resolve(name, config) for name in names]
+    assert found == [
+        config.models["demo/gpt-1"],
+        Deployment("demo", "gpt-2"),
+        config.models["demo/*"],
+        config.models["gpt-*"],
+        config.models["*"],
+    ]
+    assert resolve("other", configuration(PROVIDERS)) is None

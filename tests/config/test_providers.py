@@ -190,11 +190,11 @@ def test_a_ca_file_is_found_from_the_configuration(tmp_path: Path) -> None:
         ),
         (
             "ali: {base_url: 'http://a', region: cn}",
-            "ali.region: base_url says already where the provider is",
+            "ali.region: base_url already says where the provider is",
         ),
         (
             "azure: {base_url: 'http://a', resource: r}",
-            "azure.resource: base_url says already where the provider is",
+            "azure.resource: base_url already says where the provider is",
         ),
         ("openai: {protocol: anthropic}", "openai.base_url: is required with protocol anthropic"),
         ("claude: {protocol: openai}", "claude.base_url: is required with protocol openai"),
@@ -217,6 +217,9 @@ def test_addresses_that_contradict_each_other(text: str, expected: str) -> None:
         ("{host: 10.0.0.1}", "http://10.0.0.1:8484", True),
         ("{host: 10.0.0.1}", "http://127.0.0.1:8484", False),
         ("{allowed_hosts: [llm.example.com]}", "https://llm.example.com/v1", True),
+        ("{allowed_hosts: [llm.example.com]}", "https://llm.example.com/other/v1", False),
+        ("{allowed_hosts: [llm.example.com]}", "http://llm.example.com:8484", True),
+        ("{allowed_hosts: [llm.example.com]}", "http://llm.example.com:11434/v1", False),
     ],
 )
 def test_a_provider_is_not_this_server_itself(server: str, url: str, own: bool) -> None:

@@ -158,8 +158,8 @@ def test_chat_input_includes_its_caches_whatever_they_are_called() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"[DONE]", b"null", b"[]", b'"usage"', b"{", b'{"usage":', b"\xff", b'{"usage":' + b"[" * 100_000,
-        b'{"usage":{"prompt_tokens":1e400}}', b'{"usage":5}', b'{"usage":[]}',
+        b"", b"[DONE]", b"null", b"[]", b'"usage"', b"{", b'{"usage":', b"\xff",
+        b'{"usage":{"prompt_tokens":1e400}}', b'{"usage":5}', b'{"usage":[]}', b'{"usage":' + b"[" * 100_000,
         b'{"choices":{}}', b'{"choices":[null]}', b'{"message":"Success","code":0}', b'{"type":{"a":1}}',
         b'{"x_groq":"no"}', b'{"response":null}', b'{"meta":7}', b'{"timings":"fast"}', b'{"tokens":[1,2]}',
         b'{"type":"message_start"}', b'{"type":"message_start","message":"Success"}',

@@ -122,6 +122,8 @@ def test_roles_are_no_content() -> None:
     [
         frame(error={"message": "boom", "code": 500}),
         frame(error="boom"),
+        frame(base_resp={"status_code": 1002, "status_msg": "slow down"}),
+        frame(code=10013, message="no", sid="x"),
         delta(finish="error", error={"message": "boom"}),
         delta(finish="error"),
         delta(finish="network_error"),
@@ -151,6 +153,7 @@ def test_nothing_after_done_is_passed_on() -> None:
         (delta("a\u2028b\u0085c"), delta("a\u2028b\u0085c")),
         (delta('"usage" "error" "finish_reason"'), delta('"usage" "error" "finish_reason"')),
         (delta("usage"), delta("usage")),
+        (delta("x", code=0, base_resp={"status_code": 0}), delta("x", code=0, base_resp={"status_code": 0})),
     ],
 )
 def test_other_framings_are_normalised_and_data_is_not_touched(raw: bytes, canonical: bytes) -> None:

@@ -105,7 +105,7 @@ def test_an_older_schema_is_copied_before_it_is_migrated(
 
 @pytest.mark.parametrize(
     "broken",
-    ["CREATE TABLE more (a TEXT); INSERT INTO nowhere VALUES (1);", "CREATE TABLE more (a TEXT); CREATE"],
+    ["CREATE TABLE more (a TEXT);\nINSERT INTO nowhere VALUES (1);", "CREATE TABLE more (a TEXT);\nCREATE"],
     ids=["fails", "breaks off"],
 )
 def test_a_migration_is_applied_whole_or_not_at_all(

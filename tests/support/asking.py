@@ -1,5 +1,7 @@
 """Calls of the upstream client with everything filled in that a test does not care about."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 from proxy.core.errors import UpstreamFailure
@@ -52,3 +54,9 @@ async def failure_of(
     except UpstreamFailure as error:
         return received, error
     raise AssertionError(f"the answer was complete: {received!r}")
+
+
+async def eventually(predicate: Callable[[], bool]) -> None:
+    """Let the event loop turn until something holds that nobody announces."""
+    while not predicate():
+        await asyncio.sleep(0)  # noqa: ASYNC110

@@ -41,6 +41,13 @@ class Served:
         state = self.server.server_state
         state.policy = dataclasses.replace(state.policy, **changes)
 
+    async def deserted(self) -> None:
+        """Wait until no connection is left."""
+        state = self.server.server_state
+        while state.connections:
+            state.connection_lost.clear()
+            await asyncio.wait_for(state.connection_lost.wait(), PATIENCE_S)
+
     async def stopped(self) -> None:
         assert self.task is not None
         await asyncio.wait_for(asyncio.shield(self.task), PATIENCE_S)

@@ -68,11 +68,10 @@ def answer_as_a_model(request: Request) -> Reply:
         return models("upstream-model")
     if path.endswith("/embeddings"):
         return embeddings()
-    stream = bool(request.body) and bool(request.json.get("stream"))
     if path.endswith("/chat/completions"):
-        return chat_stream("Hel", "lo") if stream else chat("Hello")
+        return chat_stream("Hel", "lo") if request.json.get("stream") else chat("Hello")
     if path.endswith("/messages"):
-        return message_stream("Hel", "lo") if stream else message("Hello")
+        return message_stream("Hel", "lo") if request.json.get("stream") else message("Hello")
     return error(404, f"no such path: {path}")
 
 
@@ -349,6 +348,7 @@ class Link(asyncio.Protocol):
                 await self._first_of(step.opened)
             else:
                 await self._write(step, small=reply.piece is not None)
+        self.transport.resume_reading()  # if only to notice that the peer closes
         if reply.end is End.HANG:
             await self.closed.wait()
         self.finish(reply.end)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.errors import Progress, UpstreamError
+from proxy.core.errors import Progress, UpstreamError, UpstreamTimeout
 from proxy.upstream.client import UpstreamClient
 from proxy.upstream.connection import MAX_UNREAD_BYTES
 from proxy.upstream.request import BodyFile
-from tests.support.asking import ask, ask_whole, failure_of, impatient, origin_of
+from tests.support.asking import ask, ask_whole, eventually, failure_of, impatient
 from tests.support.replies import (
     End,
     Framing,
@@ -161,9 +161,7 @@ async def test_blocks_that_wait_are_joined(client: UpstreamClient, upstream: Ups
     reply = chat_stream("Hel", "lo")
     upstream.reply(reply)
     response = await ask(client, upstream)
-    await upstream.until(lambda: client.idle_connections == 1 or not upstream.links[0].requests)
-    while client.idle_connections == 0:
-        await asyncio.sleep(0)
+    await eventually(lambda: client.idle_connections == 1)
     assert await response.read() == reply.body
 
 
@@ -247,8 +245,7 @@ async def test_idle_connection_that_the_upstream_closes_is_forgotten(
     await ask_whole(client, upstream)
     upstream.close_links(end)
     await upstream.all_closed()
-    while client.open_connections:
-        await asyncio.sleep(0)
+    await eventually(lambda: client.open_connections == 0)
     assert client.idle_connections == 0
 
 
@@ -368,9 +365,7 @@ async def test_slow_reader_stops_the_upstream(client: UpstreamClient, upstream: 
     link = upstream.links[0]
     unread = response._inbox
     # The reader does nothing: the upstream is stopped by what the kernel holds between the two.
-    await upstream.until(lambda: link.sent_bytes > 0)
-    while unread.unread <= MAX_UNREAD_BYTES:
-        await asyncio.sleep(0)
+    await eventually(lambda: unread.unread > MAX_UNREAD_BYTES)
     for _ in range(1000):
         await asyncio.sleep(0)
     assert unread.unread <= MAX_UNREAD_BYTES + 256 * 1024  # one block of the event loop's more
@@ -441,15 +436,14 @@ async def test_early_success_waits_until_the_body_is_sent(
 
 async def test_upstream_that_stops_reading_the_body(client: UpstreamClient, upstream: Upstream) -> None:
     upstream.reply(raw(end=End.HANG).before_body())
-    upstream.reply()
-    body = b"x" * 32 * MIB
-    link_paused = asyncio.create_task(upstream.until(lambda: bool(upstream.requests)))
-    asking = asyncio.create_task(ask(client, upstream, body=body, deadlines=impatient(first_byte_s=0.2)))
-    await link_paused
+    asking = asyncio.create_task(
+        ask(client, upstream, body=b"x" * 32 * MIB, deadlines=impatient(first_byte_s=0.2))
+    )
+    await upstream.received(1)
     upstream.links[0].transport.pause_reading()
-    with pytest.raises(Exception, match="sent nothing for 0.2 s") as caught:
+    with pytest.raises(UpstreamTimeout, match="sent nothing for 0.2 s") as caught:
         await asking
-    assert caught.value.code == "upstream_first_byte_timeout"
+    assert (caught.value.code, caught.value.progress) == ("upstream_first_byte_timeout", Progress.SENT)
 
 
 @pytest.mark.parametrize("end", [End.CLOSE, End.RESET])

@@ -1,14 +1,11 @@
 """Every way in which an upstream can fail: the code, the progress, and what it leaves behind."""
 
-import json
-from collections.abc import Callable
-
 import pytest
 
 from proxy.core.errors import Progress, UpstreamError, UpstreamFailure, UpstreamTimeout, UpstreamTruncated
 from proxy.upstream.client import UpstreamClient
 from proxy.upstream.request import Deadlines, Origin
-from tests.support.asking import PATIENT, ask, ask_whole, failure_of, impatient, origin_of
+from tests.support.asking import ask_whole, failure_of, impatient
 from tests.support.ports import refusing_port, silent_port
 from tests.support.replies import (
     End,
@@ -213,14 +210,9 @@ async def test_connection_neither_accepted_nor_refused(client: UpstreamClient) -
     assert failure.progress is Progress.NOT_CONNECTED
 
 
-@pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 70 + ".example", "..", "0.0.0.0.0"])
-async def test_name_that_cannot_be_resolved(
-    client: UpstreamClient, host: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, failure = await failure_of(client, make_origin(host))
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "::ffff:256.1.1.1"])
+async def test_name_that_cannot_be_resolved(client: UpstreamClient, host: str) -> None:
+    _, failure = await failure_of(client, Origin("http", host, 80))
     assert failure.code == "upstream_connect_failed"
     assert failure.progress is Progress.NOT_CONNECTED
-
-
-def make_origin(host: str) -> Origin:
-    return Origin("http", host, 80)
+    assert str(failure).startswith(f"cannot connect to {host}:80: its name cannot be resolved: ")

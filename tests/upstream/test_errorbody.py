@@ -76,8 +76,18 @@ def test_what_is_not_json_is_text(body: bytes, message: str) -> None:
     assert read_error(body) == ErrorFacts(message)
 
 
-def test_text_has_a_bound() -> None:
-    assert len(read_error(b"x" * 100_000).message) == 8192
+@pytest.mark.parametrize(
+    "form",
+    [
+        b"%b",
+        b'"%b"',
+        b'{"error":"%b"}',
+        b'{"detail":"%b"}',
+        b'{"base_resp":{"status_code":1,"status_msg":"%b"}}',
+    ],
+)
+def test_messages_have_a_bound(form: bytes) -> None:
+    assert read_error(form % (b"x" * 100_000)).message == "x" * 8192
 
 
 def test_an_answer_with_a_good_status_may_be_an_error() -> None:

@@ -343,6 +343,13 @@ def test_an_upstream_text_has_a_bound() -> None:
         assert 1000 < len(msgspec.json.encode(failure.details["upstream"])) <= 2048
 
 
+@pytest.mark.parametrize("text", ["1m", "x-", "wait ", "prompt ", "<title", "eyJaaaaaaaa.", "额度"])
+def test_hostile_texts_take_no_time_to_speak_of(text: str) -> None:
+    """Patterns that backtrack without bound would run into the suite's timeout."""
+    for body in (openai(text * 30_000), (text * 30_000).encode()):
+        assert fail(400, body).status == 400
+
+
 # Good answers, some of which look like errors at first sight.
 GOOD = {
     "chat": {"id": "1", "choices": [{"message": {"role": "assistant", "content": '"error"'}}]},
