@@ -119,13 +119,13 @@ class Finish(StrEnum):
     CRASH = "crash"
 
 
-class Attempt(msgspec.Struct, frozen=True, omit_defaults=False):
-    """One upstream try, as the receipt shows it. `started` is RFC 3339 UTC."""
+class Attempt(msgspec.Struct, frozen=True):
+    """One upstream try. `provider_key` is masked; `started_ms` is Unix time."""
 
     provider: str
     model: str
     provider_key: str | None
-    started: str
+    started_ms: int
     status: int | None = None
     error: str | None = None
     first_byte_ms: float | None = None

@@ -57,6 +57,7 @@ def plain_price(nanos: int) -> str:
     return _without_zeros(decimal_text(nanos))
 
 
+@lru_cache(maxsize=256)
 def ratio_text(ratio: Ratio) -> str:
     """Return a factor that came from a decimal as that decimal: "0.8"."""
     return f"{Decimal(ratio.num) / Decimal(ratio.den):f}"

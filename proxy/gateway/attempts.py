@@ -1,6 +1,5 @@
 """The tries of one exchange, as its receipt lists them."""
 
-from proxy.core.calendar import rfc3339
 from proxy.core.entities import Attempt
 from proxy.gateway.clock import Clock
 
@@ -40,7 +39,7 @@ class AttemptLog:
                 provider,
                 model,
                 provider_key,
-                rfc3339(self._started_ms),
+                self._started_ms,
                 self._status,
                 error,
                 self._first_byte_ms,

@@ -6,6 +6,7 @@ The contract is the table in docs/billing.md; `settle` is that table.
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 
 from proxy.core import money, pricing
 from proxy.core.entities import Billing, Finish, Usage, UsageRecord
@@ -78,9 +79,9 @@ class Accounting:
         "_attempts",
         "_candidate",
         "_clock",
+        "_output",
         "first_output_ns",
         "meter",
-        "output",
         "reached",
     )
 
@@ -88,16 +89,26 @@ class Accounting:
         self._admitted = admitted
         self._attempts = attempts
         self._clock = clock
+        self._candidate = admitted.candidates[0]
+        self.reached = Reached.NOTHING
+        self.meter = UsageMeter()
+        self._output: ReceivedOutput | None = None
         #: When the client was sent the first of the answer, on the monotonic clock.
         self.first_output_ns: int | None = None
-        self.begin(admitted.candidates[0])
 
     def begin(self, candidate: Candidate) -> None:
         """An attempt at this deployment begins."""
         self._candidate = candidate
         self.reached = Reached.NOTHING
         self.meter = UsageMeter()
-        self.output = ReceivedOutput(OutputCounter(family_of(candidate.deployment.model)))
+        self._output = None
+
+    @property
+    def output(self) -> ReceivedOutput:
+        """What was received of the answer, kept where it may have to be estimated."""
+        if self._output is None:
+            self._output = ReceivedOutput(OutputCounter(family_of(self._candidate.deployment.model)))
+        return self._output
 
     def take_whole(self, body: bytes) -> None:
         """Take an answer that was not streamed: its usage, and its text for what that leaves out."""
@@ -178,6 +189,7 @@ class Accounting:
         return timings
 
 
+@lru_cache(maxsize=1024)
 def _header_text(text: str) -> bytes:
     """Return a name as a header value: names may hold anything, header lines may not."""
     return text[:128].encode("ascii", "backslashreplace").replace(b"\r", b"\\r").replace(b"\n", b"\\n")

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from proxy.core.calendar import rfc3339
-from proxy.core.entities import Account, Quota, Usage, UsageRecord
+from proxy.core.entities import Account, Attempt, Quota, Usage, UsageRecord
 from proxy.core.money import decimal_text
 from proxy.gateway.keystate import KeyState
 
@@ -72,6 +72,19 @@ def usage_object(usage: Usage) -> Json:
     return {**msgspec.to_builtins(usage), "total_tokens": usage.total_tokens}
 
 
+def _attempt(attempt: Attempt) -> Json:
+    return {
+        "provider": attempt.provider,
+        "model": attempt.model,
+        "provider_key": attempt.provider_key,
+        "started": rfc3339(attempt.started_ms),
+        "status": attempt.status,
+        "error": attempt.error,
+        "first_byte_ms": attempt.first_byte_ms,
+        "total_ms": attempt.total_ms,
+    }
+
+
 def receipt(record: UsageRecord) -> Json:
     """Return the receipt of one exchange: what was tried, what was used, what it cost and why."""
     return {
@@ -88,7 +101,7 @@ def receipt(record: UsageRecord) -> Json:
         "upstream_model": record.upstream_model,
         "status": record.status,
         "error": record.error_code,
-        "attempts": msgspec.to_builtins(record.attempts),
+        "attempts": list(map(_attempt, record.attempts)),
         "usage": usage_object(record.usage),
         "estimated": record.estimated,
         "price": record.price,

@@ -211,26 +211,28 @@ class Cycle:
         if self.started:
             raise RuntimeError("the answer was started twice")
         # The rest of a body that nobody will read would be taken for the next request.
-        self.keep_alive = self.keep_alive and not self.more_body and not self._connection.stopping
-        self._sends_body = self._sends_body and status not in _BODILESS
+        keep_alive = self.keep_alive and not self.more_body and not self._connection.stopping
+        sends_body = self._sends_body and status not in _BODILESS
+        length = None
         lines = []
         for name, value in headers:
             if name == b"content-length":
-                self._remaining = int(value)
+                length = int(value)
             elif name == b"connection":
-                self.keep_alive = self.keep_alive and b"close" not in value.lower()
+                keep_alive = keep_alive and b"close" not in value.lower()
                 continue
             elif name == b"transfer-encoding":
                 continue
             lines.append(b"%b: %b\r\n" % (name, value))
-        if not self.keep_alive:
+        if not keep_alive:
             lines.append(b"connection: close\r\n")
-        if self._remaining is None and self._sends_body and not self._is_http10:
-            self._chunked = True
+        chunked = length is None and sends_body and not self._is_http10
+        if chunked:
             lines.append(b"transfer-encoding: chunked\r\n")
-        data = answer_head(status, lines, self._connection.date)
+        self._transport.write(answer_head(status, lines, self._connection.date))
         self.started = True
-        self._transport.write(data)
+        self.keep_alive, self._sends_body = keep_alive, sends_body
+        self._chunked, self._remaining = chunked, length
 
     def write(self, body: bytes, *, more_body: bool = False) -> None:
         """Send a part of the body."""

@@ -184,6 +184,7 @@ class TestRevocation:
 
 class TestRotation:
     async def test_the_old_secret_works_until_its_grace_ends(self, here: Installation) -> None:
+        _, untouched = await added(here)
         state, old = await added(here)
         new = new_secret()
         assert await here.keyring.rotate(state.key.id, new, NOW_MS + MINUTE_MS) is state
@@ -194,6 +195,7 @@ class TestRotation:
         assert error.code == "expired_api_key"
         assert "rotated" in error.message
         assert find(here, new) is state
+        find(here, untouched)
 
     async def test_a_second_rotation_never_prolongs_the_first_secret(self, here: Installation) -> None:
         state, first = await added(here)

@@ -44,6 +44,8 @@ async def test_a_key_can_move_to_another_account(here: Installation) -> None:
     state, _ = await here.management.create_key(new_key())
     await here.management.change_key(state.key.id, KeyChange(account="team"))
     assert state.account.plan == "pro"
+    await here.management.change_key(state.key.id, KeyChange(name="desktop"))
+    assert (state.key.name, state.key.account) == ("desktop", "team")
 
 
 async def test_revoking_again_keeps_the_first_time(here: Installation) -> None:
@@ -118,6 +120,8 @@ async def test_plans_must_exist(here: Installation) -> None:
         await here.management.change_account("default", AccountChange(plan="gold"))
     changed = await here.management.change_account("default", AccountChange(plan=None))
     assert changed.plan is None
+    changed = await here.management.change_account("default", AccountChange(enabled=False))
+    assert not changed.enabled
 
 
 async def test_an_unknown_account_is_not_found(here: Installation) -> None:

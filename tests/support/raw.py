@@ -1,9 +1,9 @@
 """A client that sends exactly the bytes it is told, and a server to send them to.
 
-    async with serving(app) as served, RawClient(served.address) as client:
-        client.send(b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
-        answer = await client.answer()
-        assert await client.rest() == b""      # the server closed
+async with serving(app) as served, RawClient(served.address) as client:
+    client.send(b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+    answer = await client.answer()
+    assert await client.rest() == b""      # the server closed
 """
 
 import asyncio

@@ -37,7 +37,7 @@ _RECORD = UsageRecord(
     cost_nanos=1_234_567,
     discount="0.8",
     price={"input": "2", "output": "8", "currency": "CNY", "per": "1M"},
-    attempts=(Attempt("deepseek", "deepseek-v4", "…abcd", "2026-09-21T14:13:20.001Z", 200, None, 312.5, 900.0),),
+    attempts=(Attempt("deepseek", "deepseek-v4", "…abcd", FIRST_MS, 200, None, 312.5, 900.0),),
     timings={"first_byte": 312.5, "total": 900.25},
 )
 

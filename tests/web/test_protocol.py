@@ -112,7 +112,9 @@ class TestFraming:
             pytest.param(b"GET /first HTTP/1.1\r\n" + HOST + b"X\0: a\r\n\r\n", id="NUL in a name"),
             pytest.param(b"GET /fir\0st HTTP/1.1\r\n" + HOST + b"\r\n", id="NUL in the target"),
             pytest.param(b"GET /first HTTP/1.1\r\n" + HOST + b"X: a\r\n b\r\n\r\n", id="obs-fold"),
-            pytest.param(b"GET /first\xff HTTP/1.1\r\n" + HOST + b"\r\n", id="byte above ASCII in the target"),
+            pytest.param(
+                b"GET /first\xff HTTP/1.1\r\n" + HOST + b"\r\n", id="byte above ASCII in the target"
+            ),
             pytest.param(CHUNKED + b"1;a\nx\r\n0\r\n\r\n", id="LF in a chunk extension"),
             pytest.param(CHUNKED + b"1\r\nxy\r\n0\r\n\r\n", id="chunk longer than its size"),
             pytest.param(CHUNKED + b"0x1\r\nx\r\n0\r\n\r\n", id="chunk size 0x1"),
@@ -128,7 +130,9 @@ class TestFraming:
             pytest.param(b"GET first HTTP/1.1\r\n" + HOST + b"\r\n", id="target without slash"),
             pytest.param(b"GET * HTTP/1.1\r\n" + HOST + b"\r\n", id="target * of GET"),
             pytest.param(b"GET /first#part HTTP/1.1\r\n" + HOST + b"\r\n", id="target with a fragment"),
-            pytest.param(b"GET ftp://localhost/ HTTP/1.1\r\n" + HOST + b"\r\n", id="target of another scheme"),
+            pytest.param(
+                b"GET ftp://localhost/ HTTP/1.1\r\n" + HOST + b"\r\n", id="target of another scheme"
+            ),
             pytest.param(b"GET http://a@localhost/ HTTP/1.1\r\n" + HOST + b"\r\n", id="target with userinfo"),
             pytest.param(b"get /first HTTP/1.1\r\n" + HOST + b"\r\n", id="lower-case method"),
         ],
@@ -583,7 +587,9 @@ class TestPipelining:
         assert len(app.paths) == 3
 
     @pytest.mark.parametrize(
-        "extra", [SECOND, SECOND[:10], b"\0nonsense", SECOND * 10_000], ids=["request", "part", "nonsense", "many"]
+        "extra",
+        [SECOND, SECOND[:10], b"\0nonsense", SECOND * 10_000],
+        ids=["request", "part", "nonsense", "many"],
     )
     async def test_too_early_a_request_closes_behind_the_answer(self, extra: bytes) -> None:
         app = Recorder()
