@@ -66,7 +66,9 @@ def test_money_is_no_float() -> None:
         for node in ast.walk(ast.parse((PACKAGE / name).read_text())):
             assert not (isinstance(node, ast.Constant) and isinstance(node.value, float)), name
             assert not (isinstance(node, ast.Name) and node.id == "float"), name
-            assert not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and name != "core/money.py")
+            assert not (
+                isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and name != "core/money.py"
+            )
 
 
 def test_modules_are_not_named_like_the_standard_librarys() -> None:

@@ -11,7 +11,7 @@ from proxy.cli.output import Output, fields, table
 from proxy.cli.parser import LIMITS
 from proxy.cli.settings import load_config
 from proxy.config.schema import Config
-from proxy.core.calendar import rfc3339
+from proxy.core.moments import rfc3339
 
 Json = dict[str, Any]
 

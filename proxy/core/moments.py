@@ -41,3 +41,9 @@ def parse_duration(text: str) -> int:
         raise ValueError(f"{text!r} is not a duration: write a whole number and s, m, h, d or w, like 30d")
     number, unit = match.groups()
     return int(number) * _UNIT_S[unit]
+
+
+def rfc3339(unix_ms: int) -> str:
+    """Return a moment as RFC 3339 UTC with milliseconds: `2026-01-31T12:00:00.000Z`."""
+    moment = datetime.fromtimestamp(unix_ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{unix_ms % 1000:03d}Z"

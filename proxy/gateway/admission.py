@@ -9,7 +9,6 @@ from proxy.core.errors import BadRequest, InsufficientQuota, PermissionRefused, 
 from proxy.core.pricing import Price
 from proxy.core.quoting import quoted
 from proxy.core.routing import Deployment, Resolution
-from proxy.core.tokenizers import family_of
 from proxy.gateway.clock import Clock
 from proxy.gateway.keystate import KeyState
 from proxy.gateway.request import ClientRequest

@@ -4,7 +4,7 @@ import time
 from datetime import tzinfo
 from typing import NamedTuple
 
-from proxy.core.calendar import Day, day_at
+from proxy.core.days import Day, day_at
 
 
 class Instant(NamedTuple):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.config.schema import Provider
-from proxy.core.calendar import rfc3339
 from proxy.core.errors import PermissionRefused, SluiceError
 from proxy.core.globs import Globs
+from proxy.core.moments import rfc3339
 from proxy.core.money import display_price, plain_price
 from proxy.core.pricing import Price
 from proxy.core.quoting import quoted

@@ -5,10 +5,10 @@ from typing import Protocol
 
 from proxy.config.schema import Plan
 from proxy.core.buckets import KeyLimiter
-from proxy.core.calendar import rfc3339
 from proxy.core.entities import Account, ApiKey, Limits
 from proxy.core.errors import AuthenticationFailed, PermissionRefused, SluiceError
 from proxy.core.globs import Globs
+from proxy.core.moments import rfc3339
 from proxy.core.pricing import Ratio
 
 NO_PLAN = Plan("")

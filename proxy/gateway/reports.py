@@ -1,10 +1,11 @@
 """Reports: what was used, and what it cost. All of them read the daily sums alone."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from proxy.config.schema import Config
 from proxy.core.entities import ApiKey, Usage
@@ -22,17 +23,21 @@ Json = dict[str, Any]
 GROUPS = ("day", "model", "provider", "key", "account")
 
 
-@dataclass(frozen=True, slots=True)
-class UsageQuery:
-    """Which exchanges a report sums up. Dates are `YYYY-MM-DD`, inclusive; None: this month's."""
+class UsageFilter(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What anybody may ask of a usage report. Dates are `YYYY-MM-DD`, inclusive; None: this month's."""
 
     start_date: str | None = None
     end_date: str | None = None
-    group_by: str | None = None
-    account: str | None = None
-    key: str | None = None
     provider: str | None = None
     model: str | None = None
+    group_by: str | None = None
+
+
+class UsageQuery(UsageFilter, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Which exchanges a report sums up: of all accounts and keys, where none is given."""
+
+    account: str | None = None
+    key: str | None = None
 
 
 class Reports:

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from proxy.core.calendar import rfc3339
 from proxy.core.entities import Account, Attempt, Quota, Usage, UsageRecord
+from proxy.core.moments import rfc3339
 from proxy.core.money import decimal_text
 from proxy.gateway.keystate import KeyState
 

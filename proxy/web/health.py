@@ -6,7 +6,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
 from proxy import __version__
-from proxy.core.calendar import rfc3339
+from proxy.core.moments import rfc3339
 from proxy.gateway.gateway import Gateway
 from proxy.store.writer import Writer
 from proxy.web.resources import Resource, answer

@@ -19,7 +19,7 @@ from proxy.gateway.clock import Clock
 from proxy.gateway.directory import Directory
 from proxy.gateway.keyring import Keyring
 from proxy.gateway.keystate import KeyState
-from proxy.gateway.reports import Reports, UsageQuery
+from proxy.gateway.reports import Reports, UsageFilter, UsageQuery
 from proxy.store.usage import UsageStore
 from proxy.web.credentials import presented_key
 from proxy.web.protocol import client_address
@@ -27,16 +27,6 @@ from proxy.web.resources import Resource, answer, read_query
 from proxy.web.routes import PREFIXES
 
 _KEY = "sluice.key"
-
-
-class UsageParameters(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """The query of `GET /v1/usage`: a key sees the sums of its account, and no others."""
-
-    start_date: str | None = None
-    end_date: str | None = None
-    provider: str | None = None
-    model: str | None = None
-    group_by: str | None = None
 
 
 class KeyGate:
@@ -81,11 +71,10 @@ class SelfService:
         return answer(shown)
 
     async def usage(self, request: Request) -> Response:
-        query = read_query(request, UsageParameters)
-        account = _key(request).account.name
-        return answer(
-            await self._reports.usage_report(UsageQuery(**msgspec.structs.asdict(query), account=account))
-        )
+        """The sums of the key's account."""
+        asked = read_query(request, UsageFilter)
+        query = UsageQuery(**msgspec.structs.asdict(asked), account=_key(request).account.name)
+        return answer(await self._reports.usage_report(query))
 
     async def request(self, request: Request) -> Response:
         """The receipt of one of this key's own requests."""

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.calendar import rfc3339
-from proxy.core.moments import parse_date, parse_duration, parse_moment
+from proxy.core.moments import parse_date, parse_duration, parse_moment, rfc3339
 
 
 @given(st.dates())
@@ -79,3 +78,8 @@ def test_durations(text: str, seconds: int) -> None:
 def test_a_wrong_duration_is_named(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
+
+
+def test_rfc3339_is_utc_with_milliseconds() -> None:
+    moment = datetime(2026, 1, 31, 12, 0, 0, 7000, UTC)
+    assert rfc3339(int(moment.timestamp() * 1000)) == "2026-01-31T12:00:00.007Z"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.calendar import rfc3339
+from proxy.core.moments import rfc3339
 from proxy.core.periods import Period, period_of
 
 DAYS = st.dates(min_value=date(1970, 1, 1), max_value=date(9000, 1, 1))

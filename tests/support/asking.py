@@ -59,4 +59,4 @@ async def failure_of(
 async def eventually(predicate: Callable[[], bool]) -> None:
     """Let the event loop turn until something holds that nobody announces."""
     while not predicate():
-        await asyncio.sleep(0)  # noqa: ASYNC110
+        await asyncio.sleep(0)

@@ -14,7 +14,7 @@ from proxy.upstream.client import UpstreamClient
 from proxy.upstream.connection import Connection
 from tests.support.asking import ask, ask_whole, eventually
 from tests.support.replies import End, Reply, chat, chat_stream, hang, reset
-from tests.support.upstream import Request, Upstream
+from tests.support.upstream import Upstream
 
 CALLS = 2000
 AT_ONCE = 50

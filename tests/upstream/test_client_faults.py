@@ -13,11 +13,9 @@ from tests.support.replies import (
     Reply,
     chat,
     chat_stream,
-    error,
     hang,
     hang_up,
     raw,
-    redirect,
     reset,
     text,
 )

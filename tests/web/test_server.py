@@ -1,23 +1,17 @@
 """Start and end of the server: addresses, signals, the grace. docs/operations.md, "Stopping" """
 
 import asyncio
-import contextlib
 import os
 import resource
-import signal
 import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
 from proxy.config import schema
 from proxy.web import server as server_module
-from proxy.web.server import CannotListen, Hooks, Server, raise_descriptor_limit, run
-from tests.support.raw import PATIENCE_S, RawClient, serving
+from proxy.web.server import CannotListen, raise_descriptor_limit
+from tests.support.raw import RawClient, serving
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

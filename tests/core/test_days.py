@@ -1,13 +1,13 @@
 """Days of a zone."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.calendar import day_at, rfc3339
+from proxy.core.days import day_at
 
 ZONES = ["UTC", "Asia/Shanghai", "America/New_York", "Australia/Lord_Howe"]
 
@@ -35,8 +35,3 @@ def test_every_moment_lies_in_its_day_and_days_follow_each_other(moment: float, 
     day = day_at(moment, ZoneInfo(zone))
     assert day.start_s <= moment < day.end_s
     assert day_at(day.end_s, ZoneInfo(zone)).start_s == day.end_s
-
-
-def test_rfc3339_is_utc_with_milliseconds() -> None:
-    moment = datetime(2026, 1, 31, 12, 0, 0, 7000, UTC)
-    assert rfc3339(int(moment.timestamp() * 1000)) == "2026-01-31T12:00:00.007Z"
