@@ -90,7 +90,7 @@ def test_imports_stand_at_the_top() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "docs").rglob("*.md")) + [ROOT / "README.md", ROOT / "ARCHITECTURE.md"]
+    "path", [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "ARCHITECTURE.md"]
 )
 def test_links_between_documents_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\((?!https?://|#)([^)\s#]+)", path.read_text()):

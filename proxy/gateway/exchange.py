@@ -148,21 +148,25 @@ class Exchange:
     async def _answer(self) -> None:
         failure: UpstreamFailure | None = None
         for candidate in self.admitted.candidates[:MAX_ATTEMPTS]:
+            if self._interrupted is not None:
+                break
             try:
-                return await self._attempt(candidate)
+                await self._attempt(candidate)
             except _Interrupted:
                 break
             except UpstreamFailure as error:
                 failure = error
-                if not error.retryable or self._interrupted is not None:
+                if not error.retryable:
                     break
+            else:
+                return
         if self._interrupted is not None:
             await self._conclude(self._interrupted, self._interruption())
         elif failure is not None:
             await self._conclude(Finish(failure.finish), failure)
 
     async def _attempt(self, candidate: Candidate) -> None:
-        """Try one deployment to the end of the exchange; raises UpstreamFailure while another may be tried."""
+        """Try one deployment, to the end of the exchange; raises UpstreamFailure or _Interrupted."""
         provider = self.admitted.snapshot.providers[candidate.deployment.provider]
         key = provider.next_key()
         self._attempts.begin(provider.name, candidate.deployment.model, key.masked)
@@ -213,7 +217,7 @@ class Exchange:
         await self._sending(self._sink.end(body))
 
     async def _stream(self, response: Answer, provider: ProviderClient) -> None:
-        """An answer passed on as it comes; raises UpstreamFailure or _Interrupted when it stays incomplete."""
+        """Pass an answer on as it comes; one that stays incomplete raises UpstreamFailure or _Interrupted."""
         relay = relay_for(self.admitted.request, response.headers, self._account.meter, self._account.output)
         failure: UpstreamFailure | None = None
         try:

@@ -80,6 +80,7 @@ class Accounting:
         "_candidate",
         "_clock",
         "_output",
+        "_record",
         "first_output_ns",
         "meter",
         "reached",
@@ -93,6 +94,7 @@ class Accounting:
         self.reached = Reached.NOTHING
         self.meter = UsageMeter()
         self._output: ReceivedOutput | None = None
+        self._record: UsageRecord | None = None
         #: When the client was sent the first of the answer, on the monotonic clock.
         self.first_output_ns: int | None = None
 
@@ -130,7 +132,15 @@ class Accounting:
         ]
 
     def close(self, finish: Finish, status: int, error_code: str | None) -> UsageRecord:
-        """Return the record of an exchange that ended so, and give the key's limits their due."""
+        """Return the record of an exchange that ended so, and give the key's limits their due.
+
+        Only the first call counts; later ones return the same record.
+        """
+        if self._record is None:
+            self._record = self._close(finish, status, error_code)
+        return self._record
+
+    def _close(self, finish: Finish, status: int, error_code: str | None) -> UsageRecord:
         admitted, request = self._admitted, self._admitted.request
         settlement = settle(finish, self.reached, self._reported(), self._estimate)
         usage = settlement.usage

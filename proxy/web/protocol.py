@@ -163,6 +163,7 @@ class ClientProtocol(HttpToolsProtocol):
         if self.stage == ANSWER:
             raise _Surplus
         self.stage = HEAD
+        self.policy = self.shared.policy
         self.head = RequestHead()
         self._line_seen = False
 
@@ -245,7 +246,6 @@ class ClientProtocol(HttpToolsProtocol):
         elif not cycle.keep_alive or cycle.gone or self.shared.stopping:
             self._close()
         else:
-            self.policy = self.shared.policy
             self.stage = IDLE
             self.deadline.put_off(self.policy.keep_alive_s)
 

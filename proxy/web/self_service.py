@@ -68,13 +68,13 @@ class SelfService:
             "funds": views.NO_FUNDS["funds"],
             "available": views.NO_FUNDS["available"],
         }
-        return answer(shown)
+        return self._answer(request, shown)
 
     async def usage(self, request: Request) -> Response:
         """The sums of the key's account."""
         asked = read_query(request, UsageFilter)
         query = UsageQuery(**msgspec.structs.asdict(asked), account=_key(request).account.name)
-        return answer(await self._reports.usage_report(query))
+        return self._answer(request, await self._reports.usage_report(query))
 
     async def request(self, request: Request) -> Response:
         """The receipt of one of this key's own requests."""
@@ -84,24 +84,30 @@ class SelfService:
             raise RequestRefused(
                 "not_found", "This API key has no finished request with this id.", param="id"
             )
-        return answer(views.receipt(record))
+        return self._answer(request, views.receipt(record))
 
     async def models(self, request: Request) -> Response:
         """One body for OpenAI's list and for Anthropic's; other parameters, such as `limit`, are ignored."""
         query = request.query_params
         items = await self._directory.listing(_key(request), query.get("provider"), query.get("category"))
-        return answer(
+        return self._answer(
+            request,
             {
                 "object": "list",
                 "data": items,
                 "has_more": False,
                 "first_id": items[0]["id"] if items else None,
                 "last_id": items[-1]["id"] if items else None,
-            }
+            },
         )
 
     async def model(self, request: Request) -> Response:
-        return answer(self._directory.one(_key(request), request.path_params["id"]))
+        return self._answer(request, self._directory.one(_key(request), request.path_params["id"]))
+
+    def _answer(self, request: Request, value: object) -> Response:
+        response = answer(value)
+        response.raw_headers += _key(request).limiter.headers(*self._clock.instant())
+        return response
 
 
 def self_service_routes(

@@ -1,6 +1,7 @@
 """What passes between provider and client, byte for byte."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -172,7 +173,7 @@ def test_moonshots_usage_within_a_choice() -> None:
 def test_chunk_boundaries_change_nothing(cuts: list[int], usage_wanted: bool) -> None:
     stream = b": ping\n\n" + STREAM.replace(b"lo", "l\u2028o".encode()) + USAGE + DONE
     edges = sorted({0, len(stream), *(cut % len(stream) for cut in cuts)})
-    split = Relayed(*(stream[a:b] for a, b in zip(edges, edges[1:], strict=False)), usage_wanted=usage_wanted)
+    split = Relayed(*(stream[a:b] for a, b in pairwise(edges)), usage_wanted=usage_wanted)
     whole = Relayed(stream, usage_wanted=usage_wanted)
     assert split.whole == whole.whole
     assert split.meter.reported == whole.meter.reported

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -35,6 +35,8 @@ class Served:
     calls: list[str] = field(default_factory=list)
     #: Completes when `serve()` has returned.
     task: asyncio.Task[None] | None = None
+    #: Set when the server began to stop.
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def demand(self, **changes: Any) -> None:
         """Change the server's policy for the connections made from now on."""
@@ -54,18 +56,29 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, **settings: Any) -> AsyncIterator[Served]:
+async def serving(
+    app: ASGIApp, *, on_grace_over: Callable[[], None] = lambda: None, **settings: Any
+) -> AsyncIterator[Served]:
     """Serve an app on a free port of 127.0.0.1; `settings` are those of the section `server`."""
     started: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
     calls: list[str] = []
+    stopping = asyncio.Event()
+
+    def stop() -> None:
+        calls.append("stop")
+        stopping.set()
+
+    def grace_over() -> None:
+        calls.append("grace_over")
+        on_grace_over()
 
     async def close() -> None:
         calls.append("close")
 
     hooks = Hooks(
         on_started=lambda host, port: started.set_result((host, port)),
-        on_stop=lambda: calls.append("stop"),
-        on_grace_over=lambda: calls.append("grace_over"),
+        on_stop=stop,
+        on_grace_over=grace_over,
         on_close=close,
     )
     server = Server(app, schema.Server(**{"port": 0, "shutdown_grace_s": 0, **settings}), hooks)
@@ -73,7 +86,7 @@ async def serving(app: ASGIApp, **settings: Any) -> AsyncIterator[Served]:
     await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE_S)
     if task.done():
         task.result()
-    served = Served(server, await started, calls, task)
+    served = Served(server, await started, calls, task, stopping)
     try:
         yield served
     finally:
@@ -107,7 +120,11 @@ class RawClient:
         sock.setblocking(False)
         if self._receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
-        await asyncio.get_running_loop().sock_connect(sock, self._address)
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, self._address)
+        except OSError:
+            sock.close()
+            raise
         limit = self._receive_buffer or 2**16
         self.reader, self.writer = await asyncio.open_connection(sock=sock, limit=limit)
         return self

@@ -32,7 +32,8 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 
 
 async def test_request_as_it_is_sent(client: UpstreamClient, upstream: Upstream) -> None:
-    response = await ask(client, upstream, headers=[(b"authorization", b"Bearer k"), (b"x-a", b"\xe9")], body=b"{}")
+    headers = [(b"authorization", b"Bearer k"), (b"x-a", b"\xe9")]
+    response = await ask(client, upstream, headers=headers, body=b"{}")
     await response.read_all(MIB)
     request = upstream.requests[0]
     assert (request.method, request.target, request.body) == ("POST", "/v1/chat/completions", b"{}")
@@ -55,7 +56,8 @@ async def test_request_without_body(
 
 
 async def test_answer_as_it_is_received(client: UpstreamClient, upstream: Upstream) -> None:
-    upstream.reply(text("hello").with_headers(("X-Request-ID", "r1"), ("Set-Cookie", "a"), ("set-cookie", "b")))
+    headers = (("X-Request-ID", "r1"), ("Set-Cookie", "a"), ("set-cookie", "b"))
+    upstream.reply(text("hello").with_headers(*headers))
     response = await ask(client, upstream)
     assert response.status == 200
     assert response.headers == [
@@ -135,7 +137,7 @@ async def test_answers_that_have_no_body(client: UpstreamClient, upstream: Upstr
 
 @pytest.mark.parametrize(
     "reply",
-    [redirect("http://127.0.0.1:1/"), error(401), error(404), error(429, headers={"retry-after": "3"}), error(529)],
+    [redirect("http://127.0.0.1:1/"), error(401), error(404), error(429), error(529)],
     ids=lambda reply: str(reply.status),
 )
 async def test_any_status_is_handed_on(client: UpstreamClient, upstream: Upstream, reply: Reply) -> None:
@@ -422,9 +424,7 @@ async def test_refusal_while_the_body_is_still_sent(
     assert upstream.links[0].received_bytes < 32 * MIB
 
 
-async def test_early_success_waits_until_the_body_is_sent(
-    client: UpstreamClient, upstream: Upstream
-) -> None:
+async def test_early_success_waits_until_the_body_is_sent(client: UpstreamClient, upstream: Upstream) -> None:
     reply = chat_stream("a").gated().before_body()
     upstream.reply(reply)
     response = await ask(client, upstream, body=b"x" * 8 * MIB)
@@ -441,7 +441,7 @@ async def test_upstream_that_stops_reading_the_body(client: UpstreamClient, upst
     )
     await upstream.received(1)
     upstream.links[0].transport.pause_reading()
-    with pytest.raises(UpstreamTimeout, match="sent nothing for 0.2 s") as caught:
+    with pytest.raises(UpstreamTimeout, match=r"sent nothing for 0\.2 s") as caught:
         await asking
     assert (caught.value.code, caught.value.progress) == ("upstream_first_byte_timeout", Progress.SENT)
 

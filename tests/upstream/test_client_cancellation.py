@@ -46,7 +46,8 @@ async def cancelled_call(client: UpstreamClient, upstream: Upstream, turns: int,
 
 async def test_storm_of_cancelled_calls(upstream: Upstream) -> None:
     chance = random.Random(1)
-    replies = [chat(), chat().in_pieces(50), chat_stream(*"abc"), chat_stream("a").broken(2, End.HANG), hang()]
+    stalled = chat_stream("a").broken(2, End.HANG)
+    replies = [chat(), chat().in_pieces(50), chat_stream(*"abc"), stalled, hang()]
     upstream.handler = lambda request: chance.choice(replies)
     client = UpstreamClient()
     descriptors, tasks = open_descriptors(), len(asyncio.all_tasks())

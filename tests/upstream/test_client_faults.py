@@ -163,7 +163,9 @@ SLOW: dict[str, tuple[Reply, Deadlines, str, Progress]] = {
         chat_stream("a", "b").broken(2, End.HANG), impatient(idle_s=0.05), "upstream_idle_timeout",
         Progress.BODY,
     ),
-    "stalled body": (chat().cut(150, End.HANG), impatient(idle_s=0.05), "upstream_idle_timeout", Progress.BODY),
+    "stalled body": (
+        chat().cut(150, End.HANG), impatient(idle_s=0.05), "upstream_idle_timeout", Progress.BODY
+    ),
     "too long in total, unanswered": (
         hang(), impatient(total_s=0.05), "upstream_total_timeout", Progress.SENT
     ),

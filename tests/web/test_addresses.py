@@ -41,19 +41,45 @@ class TestHostPolicy:
 
     @pytest.mark.parametrize(
         "host",
-        [b"evil.test", b"localhost.evil.test", b"notlocalhost", b"0.0.0.0", b"192.168.1.5", b"[::]", b"127.evil"],
+        [
+            b"evil.test",
+            b"localhost.evil.test",
+            b"notlocalhost",
+            b"0.0.0.0",
+            b"192.168.1.5",
+            b"[::]",
+            b"127.evil",
+        ],
     )
     def test_and_for_no_others(self, host: bytes) -> None:
         assert verdict(HostPolicy("127.0.0.1", ()), host) == 421
 
-    @pytest.mark.parametrize("host", [b"evil.test", b"localhost", b"192.168.1.5:8484", b"[2001:db8::1]", b"my_box"])
+    @pytest.mark.parametrize(
+        "host", [b"evil.test", b"localhost", b"192.168.1.5:8484", b"[2001:db8::1]", b"my_box"]
+    )
     def test_another_bind_answers_for_any(self, host: bytes) -> None:
         assert verdict(HostPolicy("0.0.0.0", ()), host) == 200
 
     @pytest.mark.parametrize(
         "host",
-        [b"", b" ", b"a b", b"a/b?c", b"a@b", b"a:b", b"a:1:2", b":80", b"a:123456", b".a", b"[::1", b"[x]", b"a,b"]
-        + [b"a" * 254, b"a\xff", b"a%41"],
+        [
+            b"",
+            b" ",
+            b"a b",
+            b"a/b?c",
+            b"a@b",
+            b"a:b",
+            b"a:1:2",
+            b":80",
+            b"a:123456",
+            b".a",
+            b"[::1",
+            b"[x]",
+            b"a,b",
+            b"a" * 254,
+            b"a\xff",
+            b"a%41",
+        ],
     )
     @pytest.mark.parametrize("bind", ["127.0.0.1", "0.0.0.0"])
     def test_nonsense_is_a_bad_request(self, bind: str, host: bytes) -> None:

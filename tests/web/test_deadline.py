@@ -29,7 +29,9 @@ class Loop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self.now
 
-    def call_at(self, when: float, callback: Callable[[], None], *args: object, context: object = None) -> Timer:  # type: ignore[override]  # its own handle
+    def call_at(
+        self, when: float, callback: Callable[[], None], *args: object, context: object = None
+    ) -> Timer:  # type: ignore[override]  # its own handle
         self.timers.append(Timer(when, callback))
         return self.timers[-1]
 
@@ -71,8 +73,8 @@ def test_expires_once(deadline: Deadline, loop: Loop, expired: list[float]) -> N
 
 def test_putting_it_off_leaves_the_timer_alone(deadline: Deadline, loop: Loop, expired: list[float]) -> None:
     deadline.put_off(10)
-    for _ in range(1000):
-        loop.now += 0.005
+    for _ in range(10):
+        loop.now += 0.5
         deadline.put_off(10)
     assert len(loop.timers) == 1
     loop.advance(110)

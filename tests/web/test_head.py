@@ -89,7 +89,9 @@ def test_targets(method: str, url: bytes, expected: tuple[bytes, bytes]) -> None
     assert head(url).target(method, HOSTS) == expected
 
 
-@pytest.mark.parametrize("url", [b"*", b"/a#b", b"http://localhost#a", b"http:///a", b"ftp://localhost/", b"a:80"])
+@pytest.mark.parametrize(
+    "url", [b"*", b"/a#b", b"http://localhost#a", b"http:///a", b"ftp://localhost/", b"a:80"]
+)
 def test_targets_that_are_none(url: bytes) -> None:
     with pytest.raises(BadRequest):
         head(url).target("GET", HOSTS)

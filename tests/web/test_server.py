@@ -1,17 +1,23 @@
 """Start and end of the server: addresses, signals, the grace. docs/operations.md, "Stopping" """
 
 import asyncio
+import contextlib
 import os
 import resource
+import signal
 import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
 from proxy.config import schema
 from proxy.web import server as server_module
-from proxy.web.server import CannotListen, raise_descriptor_limit
-from tests.support.raw import RawClient, serving
+from proxy.web.server import CannotListen, raise_descriptor_limit, run
+from tests.support.raw import PATIENCE_S, RawClient, serving
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -79,7 +85,7 @@ class TestSettings:
             await client.answer()
             served.server.apply(schema.Server(allowed_hosts=("gw.test",), max_header_kib=1))
             client.send(GET.replace(b"localhost", b"gw.test"))
-            await client.answer()
+            assert (await client.answer()).status == 200
             async with RawClient(served.address) as other:
                 other.send(GET.replace(b"localhost", b"gw.test"))
                 assert (await other.answer()).status == 200
@@ -128,7 +134,9 @@ class TestDescriptorLimit:
         limits.append((resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         assert raise_descriptor_limit(20_000) is None
 
-    def test_refused_by_the_kernel(self, limits: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_refused_by_the_kernel(
+        self, limits: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def refuse(kind: int, pair: tuple[int, int]) -> None:
             raise ValueError("current limit exceeds maximum limit")
 
@@ -155,8 +163,7 @@ class TestStopping:
             chunks = client.chunks()
             assert await anext(chunks) == b"a"
             served.server.stop()
-            while not served.calls:
-                await asyncio.sleep(0)
+            await served.stopping.wait()
             with pytest.raises(ConnectionRefusedError):
                 async with RawClient(served.address):
                     pass
@@ -184,8 +191,7 @@ class TestStopping:
             idle.send(GET.replace(b"/ ", b"/hello "))
             assert "connection" not in (await idle.answer()).headers
             served.server.stop()
-            while not served.calls:
-                await asyncio.sleep(0)
+            await served.stopping.wait()
             idle.send(GET.replace(b"/ ", b"/hello "))
             answer = await idle.answer()
             assert (answer.body, answer.headers["connection"]) == (b"hello", "close")
@@ -195,10 +201,155 @@ class TestStopping:
 
     async def test_what_runs_past_the_grace_is_ended_by_the_hook(self) -> None:
         app = Stream()
-        async with serving(app, shutdown_grace_s=0.05) as served, RawClient(served.address) as client:
+        async with (
+            serving(app, shutdown_grace_s=0.05, on_grace_over=app.release.set) as served,
+            RawClient(served.address) as client,
+        ):
             client.send(GET)
             await client.head()
-            assert await anext(client.chunks()) == b"a"
-            hook = served.calls.append
-            served.calls.append = None  # type: ignore[method-assign,assignment]  # replaced below
-            served.calls = EndingCalls(app, hook)  # type: ignore[assignment]
+            served.server.stop()
+            assert [chunk async for chunk in client.chunks()] == [b"a", b"b"]
+            await served.stopped()
+        assert served.calls == ["stop", "grace_over", "close"]
+        assert not app.cancelled
+
+    async def test_what_does_not_end_then_is_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(server_module, "AFTER_GRACE_S", 0.05)
+        app = Stream()
+        async with serving(app, shutdown_grace_s=0) as served, RawClient(served.address) as client:
+            client.send(GET)
+            await client.head()
+            served.server.stop()
+            assert not (await client.rest()).endswith(b"0\r\n\r\n")
+            await served.stopped()
+        assert served.calls == ["stop", "grace_over", "close"]
+        assert app.cancelled
+
+    async def test_a_client_that_takes_nothing_does_not_hold_it_up(self) -> None:
+        sent = asyncio.Event()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"x" * 2**20})
+            sent.set()
+
+        async with (
+            serving(app, shutdown_grace_s=0) as served,
+            RawClient(served.address, receive_buffer=4096) as client,
+        ):
+            client.writer.transport.pause_reading()
+            client.send(GET)
+            await sent.wait()
+            served.server.stop()
+            await served.stopped()
+        assert served.calls == ["stop", "close"]
+
+
+PROGRAM = """
+import asyncio, sys
+from proxy.config import schema
+from proxy.web.server import CannotListen, Hooks, Server, run
+
+async def app(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"a", "more_body": True})
+    await asyncio.sleep(float(scope["query_string"]))
+    await send({"type": "http.response.body", "body": b"b"})
+
+def say(*words):
+    print(*words, flush=True)
+
+async def close():
+    say("close")
+
+async def main():
+    hooks = Hooks(say, lambda: say("stop"), lambda: say("grace over"), close)
+    await Server(app, schema.Server(port=0, shutdown_grace_s=60), hooks).serve()
+    say(type(asyncio.get_running_loop()).__module__)
+
+run(main())
+"""
+
+
+@contextlib.asynccontextmanager
+async def program() -> AsyncIterator[tuple[asyncio.subprocess.Process, RawClient]]:
+    """A server in a process of its own, and a client of it."""
+    root = Path(__file__).parents[2]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", PROGRAM), cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
+        host, port = line.split()
+        async with RawClient((host.decode(), int(port))) as client:
+            yield process, client
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+class TestSignals:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    async def test_the_first_one_ends_cleanly(self, number: signal.Signals) -> None:
+        async with program() as (process, client):
+            client.send(GET.replace(b"/ ", b"/?0.2 "))
+            await client.head()
+            process.send_signal(number)
+            assert [chunk async for chunk in client.chunks()] == [b"a", b"b"]
+            output, errors = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+        assert (process.returncode, errors) == (0, b"")
+        assert output.decode().split("\n")[:2] == ["stop", "close"]
+        assert "uvloop" in output.decode()
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    async def test_a_second_one_ends_at_once(self, number: signal.Signals) -> None:
+        async with program() as (process, client):
+            client.send(GET.replace(b"/ ", b"/?3600 "))
+            await client.head()
+            assert process.stdout is not None
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.stdout.readline(), PATIENCE_S) == b"stop\n"
+            process.send_signal(number)
+            output, errors = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+        assert (process.returncode, output, errors) == (server_module.EXIT_INTERRUPTED, b"", b"")
+
+
+def test_run_returns_the_result() -> None:
+    async def main() -> int:
+        return 42
+
+    assert run(main()) == 42
+
+
+def test_loops_without_signal_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows' event loop has none; a handler of the process itself does."""
+    called = []
+
+    def refuse(number: int, handler: object) -> None:
+        raise NotImplementedError
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        received = asyncio.Event()
+        undo = server_module._handle_signal(loop, signal.SIGTERM, received.set)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await received.wait()
+        undo()
+        called.append(signal.getsignal(signal.SIGTERM))
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "add_signal_handler", lambda self, *args: refuse(*args))
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(main())
+    assert called == [before]
+
+
+def test_garbage_collection_is_tuned() -> None:
+    program = (
+        "import gc; from proxy.web.server import tune_garbage_collection as tune; tune();"
+        "print(gc.get_threshold(), gc.get_freeze_count() > 1000)"
+    )
+    output = subprocess.check_output([sys.executable, "-c", program], cwd=Path(__file__).parents[2])
+    assert output == b"(50000, 20, 100) True\n"
