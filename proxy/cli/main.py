@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _print(output: Output, *, as_json: bool) -> int:
     try:
-        sys.stdout.write((output.as_json() if as_json else output.text) + "\n")
+        sys.stdout.write(output.shown(as_json=as_json) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader, `head` for one, has seen enough. Python flushes once more at exit, and must

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The result of a command: `data` for `--json`, `text` for people, and the exit status."""
+    """The result of a command: `data` for `--json`, `text` for people (None: the same), the exit status."""
 
     data: object
-    text: str
+    text: str | None = None
     status: int = 0
 
-    def as_json(self) -> str:
-        return json.dumps(self.data, ensure_ascii=False, indent=2)
+    def shown(self, *, as_json: bool) -> str:
+        if as_json or self.text is None:
+            return json.dumps(self.data, ensure_ascii=False, indent=2)
+        return self.text
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> str:

@@ -28,8 +28,7 @@ def init(args: argparse.Namespace, environ: Mapping[str, str]) -> Output:
 def check(args: argparse.Namespace, environ: Mapping[str, str]) -> Output:
     """Validate the configuration and tell what is in it; or print the schema of its file."""
     if getattr(args, "schema", False):
-        schema = Output(json_schema(), "")
-        return Output(schema.data, schema.as_json())
+        return Output(json_schema())
     config = load_config(args, environ)
     found = findings(config)
     return Output(found.as_json(), f"{config.path} is valid.\n\n{_described(found)}")

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,6 +192,18 @@ class Directory:
             "active": snapshot.config.providers[deployment.provider].active,
             "price": price_object(snapshot.price_of(model, deployment)),
         }
+
+
+def first_name(snapshot: Snapshot) -> str:
+    """Return a model that can be called, for an example; a provider's own names only the echo's."""
+    names = [name for name in snapshot.config.models if "*" not in name]
+    for provider in snapshot.config.providers.values():
+        models = provider.models or (_ECHO_MODELS if provider.protocol == "echo" else ("MODEL",))
+        names += [f"{provider.name}/{model}" for model in models if "*" not in model]
+    for name in names:
+        with suppress(SluiceError):
+            return snapshot.catalog.resolve(name).name
+    return "MODEL"
 
 
 def _allowed(resolution: Resolution, key: KeyState) -> tuple[Deployment, ...]:

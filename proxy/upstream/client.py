@@ -53,8 +53,7 @@ class Response:
                 return data
             if inbox.complete:
                 return None
-            if inbox.error is not None:
-                raise inbox.error
+            inbox.check()
             try:
                 if await inbox.changed():
                     return b""

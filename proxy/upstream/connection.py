@@ -6,6 +6,7 @@ copied or awaited per block. docs/adr/0003-own-upstream-transport.md
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from proxy.core.errors import Progress, UpstreamError, UpstreamTimeout, UpstreamTruncated
@@ -87,13 +88,12 @@ class Connection(asyncio.Protocol):
         self._flowing = self._sent = False
         try:
             await self._send(inbox, head, body)
-            while not inbox.status and inbox.error is None:
+            while not inbox.status:
+                inbox.check()
                 await inbox.changed()
         except BaseException:
             self.abandon(inbox)
             raise
-        if inbox.error is not None and not inbox.status:
-            raise inbox.error
         return inbox
 
     def resume(self, inbox: Inbox) -> None:
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
     def abandon(self, inbox: Inbox) -> None:
         """The reader goes away: close, unless the answer has already ended."""
         if self._inbox is inbox:
-            self._fail(RuntimeError("the answer was closed by its reader"))
+            self._fail(partial(RuntimeError, "the answer was closed by its reader"))
 
     def abort(self) -> None:
         """Close at once, whatever is unsent or unread."""
@@ -218,10 +218,10 @@ class Connection(asyncio.Protocol):
         else:
             self.abort()
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, failure: Callable[[], Exception]) -> None:
         inbox, self._inbox = self._inbox, None
         if inbox is not None:
-            inbox.fail(error)
+            inbox.fail(failure)
         self.abort()
 
     def _late(self, in_total: bool) -> None:
@@ -237,7 +237,7 @@ class Connection(asyncio.Protocol):
             code, what = "upstream_idle_timeout", f"sent nothing more for {deadlines.idle_s:g} s"
         else:
             code, what = "upstream_first_byte_timeout", f"sent nothing for {deadlines.first_byte_s:g} s"
-        self._fail(UpstreamTimeout(code, f"{self.origin} {what}"))
+        self._fail(partial(UpstreamTimeout, code, f"{self.origin} {what}"))
 
     def _end(self, error: Exception | None) -> None:
         """The upstream closed the connection, or with an error: it broke."""
@@ -251,16 +251,18 @@ class Connection(asyncio.Protocol):
         else:
             self._fail(self._broken(inbox, error))
 
-    def _broken(self, inbox: Inbox, error: Exception | None) -> UpstreamError:
+    def _broken(self, inbox: Inbox, error: Exception | None) -> Callable[[], UpstreamError]:
         how = "closed the connection" if error is None else f"broke the connection ({error})"
         if inbox.status:
             code = "upstream_stream_truncated" if error is None else "upstream_reset"
-            return UpstreamTruncated(code, f"{self.origin} {how} before the end of its answer")
+            return partial(UpstreamTruncated, code, f"{self.origin} {how} before the end of its answer")
         if not self._parser.received:
-            return Unanswered("upstream_reset", f"{self.origin} {how} without an answer")
+            return partial(Unanswered, "upstream_reset", f"{self.origin} {how} without an answer")
         if error is None:
             return self._invalid("it broke off within the headers")
-        return UpstreamError("upstream_reset", f"{self.origin} {how} within the headers of its answer")
+        message = f"{self.origin} {how} within the headers of its answer"
+        return partial(UpstreamError, "upstream_reset", message)
 
-    def _invalid(self, reason: object) -> UpstreamError:
-        return UpstreamError("upstream_invalid_response", f"{self.origin} sent an invalid answer: {reason}")
+    def _invalid(self, reason: object) -> Callable[[], UpstreamError]:
+        message = f"{self.origin} sent an invalid answer: {reason}"
+        return partial(UpstreamError, "upstream_invalid_response", message)

@@ -1,6 +1,7 @@
 """Where a connection leaves an answer, and its reader finds it."""
 
 import asyncio
+from collections.abc import Callable
 
 from proxy.core.errors import Progress, UpstreamFailure
 
@@ -8,10 +9,21 @@ from proxy.core.errors import Progress, UpstreamFailure
 class Inbox:
     """One answer, as far as it was received and not yet read. One task waits at a time.
 
-    `status` is 0 until the headers are complete. `error` is raised once the parts before it are read.
+    `status` is 0 until the headers are complete. `failure` makes the error that ended the answer:
+    an exception that was raised refers to the frames it went through, and they to this.
     """
 
-    __slots__ = ("_loop", "_waiter", "complete", "error", "headers", "parts", "progress", "status", "unread")
+    __slots__ = (
+        "_loop",
+        "_waiter",
+        "complete",
+        "failure",
+        "headers",
+        "parts",
+        "progress",
+        "status",
+        "unread",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.status = 0
@@ -19,7 +31,7 @@ class Inbox:
         self.parts: list[bytes] = []
         self.unread = 0  # bytes
         self.complete = False
-        self.error: Exception | None = None
+        self.failure: Callable[[], Exception] | None = None
         self.progress = Progress.CONNECTED
         self._loop = loop
         self._waiter: asyncio.Future[bool] | None = None
@@ -32,11 +44,17 @@ class Inbox:
         self.unread = 0
         return data
 
-    def fail(self, error: Exception) -> None:
-        if isinstance(error, UpstreamFailure):
-            error.progress = self.progress
-        self.error = error
+    def fail(self, failure: Callable[[], Exception]) -> None:
+        self.failure = failure
         self.wake()
+
+    def check(self) -> None:
+        """Raise the error that ended the answer, if one did; it knows how far the attempt got."""
+        if self.failure is not None:
+            error = self.failure()
+            if isinstance(error, UpstreamFailure):
+                error.progress = self.progress
+            raise error
 
     def wake(self, nudged: bool = False) -> None:
         waiter = self._waiter

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass
 
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from proxy.web.addresses import HostPolicy, Network
@@ -41,7 +42,7 @@ class SharedState(ServerState):
         #: The Date header's line, renewed each second.
         self.date = b""
         #: Connections beyond the limit; they do not count towards it.
-        self.refusing: set[object] = set()
+        self.refusing: set[HttpToolsProtocol] = set()
         #: Requests refused before any app saw them, by code.
         self.refused: Counter[str] = Counter()
         #: Set whenever a connection is lost; who waits for that clears it first.

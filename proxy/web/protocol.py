@@ -219,12 +219,11 @@ class ClientProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         cycle = self.current
-        if cycle is None:
-            return
-        cycle.feed(body)
-        self._body_size += len(body)
-        if cycle.size > HIGH_WATER:
-            self.flow.pause_reading()
+        if cycle is not None:
+            cycle.feed(body)
+            self._body_size += len(body)
+            if cycle.size > HIGH_WATER:
+                self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
         if self.stage == BODY and self.current is not None:
@@ -302,15 +301,12 @@ class ClientProtocol(HttpToolsProtocol):
         stop reading now and then, and so to miss that the client is gone.
         """
         self._arrived += size
-        if self.stage == ANSWER:
-            if self.current is not None:
-                self.current.keep_alive = False
-            if self._arrived > HIGH_WATER:
-                self.flow.pause_reading()
-        elif self._arrived > self.policy.max_discarded_bytes:
+        if self._arrived > self.policy.max_discarded_bytes:
             self.transport.abort()
-        else:
+        elif self.stage == CLOSED:
             self.deadline.set(min(self._linger_end, self.loop.time() + self.policy.linger_s))
+        elif self.current is not None:
+            self.current.keep_alive = False
 
     # -- refusing and closing
 

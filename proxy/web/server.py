@@ -201,7 +201,7 @@ class Server(uvicorn.Server):
         for task in list(self.server_state.tasks):
             task.cancel()
         connections = self.server_state.connections
-        for connection in list(connections):
+        for connection in [*connections, *self.server_state.refusing]:
             connection.shutdown()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(end):

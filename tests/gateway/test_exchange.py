@@ -11,9 +11,9 @@ import httpx2
 import pytest
 
 from proxy.core.entities import Billing, Finish
-from tests.support.gateway import API_KEY, Sluice, gateway
+from tests.support.clients import MESSAGES, StreamingClient
+from tests.support.gateway import Sluice, gateway
 from tests.support.ports import refusing_port
-from tests.support.raw import RawClient
 from tests.support.replies import (
     End,
     Framing,
@@ -32,7 +32,6 @@ from tests.support.replies import (
 )
 from tests.support.upstream import Upstream
 
-MESSAGES = [{"role": "user", "content": "Say hello"}]
 QUICK = {"connect_s": 5, "first_byte_s": 0.2, "idle_s": 0.2, "total_s": 5}
 
 
@@ -218,23 +217,6 @@ async def test_a_complete_stream_may_end_anyhow(tmp_path: Path) -> None:
 
 
 # -- the client goes away
-
-
-class StreamingClient(RawClient):
-    """A client that has begun to receive a stream."""
-
-    @classmethod
-    @asynccontextmanager
-    async def begun(cls, sluice: Sluice, **body: Any) -> AsyncIterator["StreamingClient"]:
-        content = json.dumps({"model": "up/m", "messages": MESSAGES, "stream": True, **body}).encode()
-        url = httpx2.URL(sluice.url)
-        async with cls((url.host, url.port or 80)) as client:
-            client.send(
-                b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-                b"authorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b"
-                % (API_KEY.encode(), len(content), content)
-            )
-            yield client
 
 
 @pytest.mark.parametrize("leave", ["close", "reset", "half_close"])

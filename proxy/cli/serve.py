@@ -1,0 +1,100 @@
+"""`serve`: the gateway on its address, until a signal."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping
+
+import msgspec
+
+from proxy import __version__
+from proxy.app import App
+from proxy.cli import logs
+from proxy.cli.errors import CommandFailed
+from proxy.cli.output import Output
+from proxy.cli.settings import load_config
+from proxy.cli.setup import check
+from proxy.config.problems import ConfigError
+from proxy.config.schema import Config
+from proxy.core.secret import Secret
+from proxy.gateway.directory import first_name
+from proxy.gateway.installation import NewSecrets
+from proxy.store.errors import StoreError
+from proxy.store.lock import AlreadyRunning, InstanceLock
+from proxy.web.server import CannotListen, Hooks, Server, run, tune_garbage_collection
+
+# A command that is just using the database is waited for.
+LOCK_S = 10.0
+# Listening on these means: on every address of this machine.
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def serve(args: argparse.Namespace, environ: Mapping[str, str]) -> Output | None:
+    """Serve until a signal; with `--check`, only validate the configuration."""
+    if getattr(args, "check", False):
+        return check(args, environ)
+    config = load_config(args, environ)
+    logs.configure(config.log)
+    lock = InstanceLock(config.database)
+    try:
+        lock.acquire(wait_s=LOCK_S)
+    except AlreadyRunning as error:
+        raise CommandFailed(f"{error}: one process at a time serves a database") from None
+    except OSError as error:
+        raise CommandFailed(f"{error.filename}: {error.strerror}", status=2) from None
+    try:
+        run(_serve(config, lock))
+    except (StoreError, ConfigError, CannotListen) as error:
+        raise CommandFailed(str(error), status=2) from None
+    finally:
+        lock.release()
+    return None
+
+
+async def _serve(config: Config, lock: InstanceLock) -> None:
+    app = await App.open(config, logs.log_exchange)
+    # Shown before anything else can fail: nobody could ever read them again.
+    made = await app.first_secrets()
+    _show_secrets(made)
+
+    def started(host: str, port: int) -> None:
+        url = address(host, port)
+        lock.publish(url, app.run_secret)
+        _say(f"Sluice {__version__} listens on {url}")
+        if made.api_key is not None:
+            _say(example(url, made.api_key, first_name(app.gateway.current())))
+        tune_garbage_collection()
+
+    hooks = Hooks(started, app.gateway.stop, app.gateway.end_all, app.close)
+    try:
+        await Server(app.asgi, config.server, hooks).serve()
+    except CannotListen:
+        await app.close()
+        raise
+
+
+def address(host: str, port: int) -> str:
+    """Return the URL under which programs of this machine reach a server that listens on `host`."""
+    here = _EVERYWHERE.get(host, host)
+    return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
+
+
+def example(url: str, key: Secret, model: str) -> str:
+    """Return the line that makes a first request, ready for a shell."""
+    body = {"model": model, "messages": [{"role": "user", "content": "Hello!"}]}
+    return (
+        f'curl {url}/v1/chat/completions -H "Authorization: Bearer {key.reveal()}" '
+        f'-H "Content-Type: application/json" -d {shlex.quote(msgspec.json.encode(body).decode())}'
+    )
+
+
+def _show_secrets(made: NewSecrets) -> None:
+    if made.admin_key is not None:
+        _say(f"Admin key: {made.admin_key.reveal()}")
+    if made.api_key is not None:
+        _say(f"API key: {made.api_key.reveal()}")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
