@@ -22,6 +22,7 @@ def configure(log: Log) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if log.format == "json" else TextLines())
     logging.basicConfig(handlers=[handler], level=log.level.upper(), force=True)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # what it does is told by our own server
 
 
 def log_exchange(record: UsageRecord) -> None:

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from proxy.store.errors import FileReplaced, LedgerUnavailable
+from proxy.store.errors import FileReplaced, LedgerUnavailable, is_of_the_file
 from proxy.store.schema import rewrite_header
 
 logger = logging.getLogger("sluice.store")
@@ -29,27 +29,6 @@ KEPT_WORKS = 10_000
 
 #: How often the file is looked at, whether it still is the one that was opened.
 LOOK_S = 10.0
-
-#: Primary result codes of SQLite that speak of the file or the system, not of the statement.
-#: https://www.sqlite.org/rescode.html
-_OF_THE_FILE = frozenset(
-    {
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_INTERRUPT,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PROTOCOL,
-        sqlite3.SQLITE_NOLFS,
-        sqlite3.SQLITE_AUTH,
-        sqlite3.SQLITE_NOTADB,
-    }
-)
 
 
 class Job:
@@ -139,7 +118,7 @@ class Committer:
         for job in group:  # each alone, so that one's failure undoes no neighbour
             if len(group) > 1:
                 error = self._attempt([job])
-            if error is not None and _is_of_the_file(error):
+            if error is not None and is_of_the_file(error):
                 raise error
             job.error = error
             self._finish([job])
@@ -223,10 +202,3 @@ class Committer:
         if not job.announced:
             job.announced = True
             logger.error("kept in memory until the database can be written: %s", job.work)
-
-
-def _is_of_the_file(error: Exception) -> bool:
-    if isinstance(error, MemoryError):
-        return True
-    code = getattr(error, "sqlite_errorcode", None)  # absent where the sqlite3 module itself complains
-    return code is not None and code & 0xFF in _OF_THE_FILE

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aiosqlite
 
-from proxy.store.errors import DatabaseUnwritable, LedgerUnavailable, StoreError
+from proxy.store.errors import DatabaseUnwritable, LedgerUnavailable, StoreError, is_of_the_file
 from proxy.store.schema import (
     create_private,
     inspect,
@@ -149,10 +149,12 @@ class _Reader:
         self._deadline = time.monotonic() + _STATEMENT_S
         try:
             return list(await self._connection.execute_fetchall(sql, parameters))
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+        except sqlite3.Error as error:
+            if time.monotonic() > self._deadline:
                 raise LedgerUnavailable("The query took longer than 2 s; ask for less.") from error
-            raise LedgerUnavailable(f"The database cannot be read: {error}.") from error
+            if is_of_the_file(error):
+                raise LedgerUnavailable("The database cannot be read.") from error
+            raise
 
     async def close(self) -> None:
         await self._connection.close()

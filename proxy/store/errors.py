@@ -8,7 +8,30 @@ LedgerUnavailable       later, for clients: 503 ledger_unavailable
 FileReplaced            in the log only
 """
 
+import sqlite3
+
 from proxy.core.errors import Unavailable
+
+#: Primary result codes of SQLite that speak of the file or the system, not of the statement.
+#: https://www.sqlite.org/rescode.html
+_OF_THE_FILE = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOLFS,
+        sqlite3.SQLITE_AUTH,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
 
 
 class StoreError(Exception):
@@ -38,3 +61,11 @@ class LedgerUnavailable(Unavailable):
 
 class FileReplaced(Exception):
     """The path of the database no longer leads to the file that was opened."""
+
+
+def is_of_the_file(error: Exception) -> bool:
+    """Return whether the file or the system failed, rather than what was asked of it."""
+    if isinstance(error, MemoryError):
+        return True
+    code = getattr(error, "sqlite_errorcode", None)  # absent where the sqlite3 module itself complains
+    return code is not None and code & 0xFF in _OF_THE_FILE

@@ -49,12 +49,14 @@ class Inbox:
         self.wake()
 
     def check(self) -> None:
-        """Raise the error that ended the answer, if one did; it knows how far the attempt got."""
+        """Raise the error that ended the answer, if one did; it tells how far the attempt got."""
         if self.failure is not None:
-            error = self.failure()
-            if isinstance(error, UpstreamFailure):
-                error.progress = self.progress
-            raise error
+            raise self._error(self.failure())  # no variable here may hold it
+
+    def _error(self, error: Exception) -> Exception:
+        if isinstance(error, UpstreamFailure):
+            error.progress = self.progress
+        return error
 
     def wake(self, nudged: bool = False) -> None:
         waiter = self._waiter

@@ -19,7 +19,7 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
 async def test_aborted_streams(tmp_path: Path, count: int) -> None:
     chance = random.Random(20261121)
     async with (

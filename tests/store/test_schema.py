@@ -88,9 +88,7 @@ def test_every_table_is_strict(connection: sqlite3.Connection, path: Path) -> No
     assert [name for name, strict in tables if not strict] == []
 
 
-def test_an_older_schema_is_copied_before_it_is_migrated(
-    connection: sqlite3.Connection, path: Path
-) -> None:
+def test_an_older_schema_is_copied_before_it_is_migrated(connection: sqlite3.Connection, path: Path) -> None:
     migrate(connection, path, SHIPPED)
     connection.execute("INSERT INTO settings VALUES ('colour', 'blue')")
     migrate(connection, path, [*SHIPPED, LATER])
@@ -100,7 +98,9 @@ def test_an_older_schema_is_copied_before_it_is_migrated(
     with closing(sqlite3.connect(copy)) as copied:
         assert schema_version(copied) == SHIPPED[-1].version
         assert copied.execute("SELECT value FROM settings").fetchall() == [("blue",)]
-    assert sorted(file.name for file in path.parent.iterdir() if file.name.startswith(copy.name)) == [copy.name]
+    assert sorted(file.name for file in path.parent.iterdir() if file.name.startswith(copy.name)) == [
+        copy.name
+    ]
 
 
 @pytest.mark.parametrize(
@@ -147,9 +147,7 @@ def test_a_file_that_nobody_got_to_fill_passes(path: Path, connection: sqlite3.C
     inspect(path, SHIPPED)  # a header, and no table yet
 
 
-def test_a_file_is_seen_with_the_log_that_a_crash_left(
-    connection: sqlite3.Connection, path: Path
-) -> None:
+def test_a_file_is_seen_with_the_log_that_a_crash_left(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     migrate(connection, path, [*SHIPPED, LATER])  # all of it is in the log still
     with pytest.raises(SchemaTooNew):
@@ -158,7 +156,9 @@ def test_a_file_is_seen_with_the_log_that_a_crash_left(
 
 def test_a_newer_schema_is_refused_naming_the_version_needed(made: Path) -> None:
     with closing(sqlite3.connect(made, isolation_level=None)) as connection:
-        connection.execute("INSERT INTO migrations VALUES (?, 'later', '2027-01-01T00:00:00Z', '9.8.7')", (99,))
+        connection.execute(
+            "INSERT INTO migrations VALUES (?, 'later', '2027-01-01T00:00:00Z', '9.8.7')", (99,)
+        )
     before = made.read_bytes()
     with pytest.raises(SchemaTooNew, match=r"schema 99, which needs version 9\.8\.7"):
         inspect(made, SHIPPED)
@@ -231,7 +231,10 @@ def test_a_copy_that_fails_leaves_the_older_one(made: Path, monkeypatch: pytest.
         def backup(self, *args: object, **options: object) -> None:
             raise sqlite3.OperationalError("disk I/O error")
 
-    with closing(sqlite3.connect(made, factory=Broken)) as connection, pytest.raises(sqlite3.OperationalError):
+    with (
+        closing(sqlite3.connect(made, factory=Broken)) as connection,
+        pytest.raises(sqlite3.OperationalError),
+    ):
         write_copy(connection, target)
     assert target.read_text() == "older"
     assert sorted(file.name for file in made.parent.iterdir()) == ["copy", "sluice.db"]
