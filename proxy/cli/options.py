@@ -8,11 +8,9 @@ from datetime import date
 from typing import TypeVar
 
 from proxy.core.moments import parse_date, parse_duration
+from proxy.core.money import parse_amount
 
 T = TypeVar("T")
-
-# Nine places: the smallest amount is a nano of the currency.
-_AMOUNT = re.compile(r"\d{1,15}(\.\d{1,9})?", re.ASCII)
 
 
 def strictly(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -57,8 +55,8 @@ def positive(text: str) -> int:
 
 def amount(text: str) -> str:
     """Return decimal text of the billing currency, such as `5.00`."""
-    if not _AMOUNT.fullmatch(text):
-        raise ValueError(f"{text!r} is not an amount: write decimal text like 5.00, at most nine places")
+    if parse_amount(text) < 0:
+        raise ValueError(f"{text!r} is below zero")
     return text
 
 

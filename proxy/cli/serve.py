@@ -81,9 +81,9 @@ def address(host: str, port: int) -> str:
 
 def example(url: str, key: Secret, model: str) -> str:
     """Return the line that makes a first request, ready for a shell."""
-    body = {"model": model, "messages": [{"role": "user", "content": "Hello!"}]}
+    body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "Hello, world!"}]}
     return (
-        f'curl {url}/v1/chat/completions -H "Authorization: Bearer {key.reveal()}" '
+        f'curl -N {url}/v1/chat/completions -H "Authorization: Bearer {key.reveal()}" '
         f'-H "Content-Type: application/json" -d {shlex.quote(msgspec.json.encode(body).decode())}'
     )
 

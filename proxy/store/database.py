@@ -87,8 +87,10 @@ class Database:
         try:
             while len(readers) < _READERS:
                 readers.append(await _Reader.open(path))
-        except BaseException:
+        except BaseException as error:
             await cls(path, writer, readers).close()
+            if isinstance(error, sqlite3.Error):
+                raise DatabaseUnwritable(f"{path} cannot be opened for reading: {error}") from error
             raise
         return cls(path, writer, readers)
 
@@ -139,10 +141,14 @@ class _Reader:
     async def open(cls, path: Path) -> "_Reader":
         connection = await aiosqlite.connect(_read_only(path), uri=True, isolation_level=None)
         connection.row_factory = sqlite3.Row
-        for pragma in _READING:
-            await connection.execute_fetchall(pragma)
         reader = cls(connection)
-        await connection.set_progress_handler(reader._is_late, _STEPS)
+        try:
+            for pragma in _READING:
+                await connection.execute_fetchall(pragma)
+            await connection.set_progress_handler(reader._is_late, _STEPS)
+        except BaseException:
+            await connection.close()  # its thread would keep the process from ending
+            raise
         return reader
 
     async def fetch_all(self, sql: str, parameters: Parameters) -> list[sqlite3.Row]:

@@ -61,7 +61,7 @@ JAVA = """
             Pattern content = Pattern.compile("\\"content\\": ?\\"([^\\"]*)\\"");
             HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofLines()).body()
                 .filter(line -> line.startsWith("data: {"))
-                .forEach(line -> { Matcher m = content.matcher(line); if (m.find()) System.out.print(m.group(1)); });
+                .map(content::matcher).filter(Matcher::find).forEach(found -> System.out.print(found.group(1)));
         }
     }
 """
@@ -92,10 +92,10 @@ async def test_samples_work_unchanged(tmp_path: Path, name: str, prefix: str) ->
         gateway(tmp_path, providers={"up": {"base_url": upstream.url}}) as sluice,
     ):
         upstream.reply(chat_stream("Hello ", "there"))
-        body = BODY if name == "curl" else json.dumps(BODY)
-        sample = (
-            dedent(text).replace("URL", sluice.url + prefix).replace("KEY", API_KEY).replace("BODY", body)
-        )
+        sample = dedent(text)
+        literal = BODY if name == "curl" else json.dumps(BODY)
+        for word, value in (("URL", sluice.url + prefix), ("KEY", API_KEY), ("BODY", literal)):
+            sample = sample.replace(word, value)
         (tmp_path / file).write_text(sample)
         process = await asyncio.create_subprocess_exec(
             program, str(tmp_path / file), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE

@@ -98,7 +98,7 @@ def test_a_constraint_is_the_caller_s_matter(bench: Bench, caplog: pytest.LogCap
 
 
 def test_a_statement_that_is_wrong_is_the_caller_s_matter(bench: Bench) -> None:
-    bench.commit(Job(lambda connection: connection.execute("SELECT nothing"), None, keep=True))
+    bench.commit(Job(lambda connection: connection.execute("SELECT colour"), None, keep=True))
     assert isinstance(bench.finished[-1].error, sqlite3.OperationalError)
     assert bench.committer.healthy
 

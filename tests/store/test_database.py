@@ -97,7 +97,7 @@ async def test_readers_see_what_was_committed(database: Database) -> None:
 
 async def test_a_statement_that_is_wrong_is_our_own_fault(database: Database) -> None:
     with pytest.raises(sqlite3.OperationalError, match="no such column"):
-        await database.fetch_all("SELECT nothing")
+        await database.fetch_all("SELECT colour")
 
 
 async def test_a_statement_that_takes_too_long_is_stopped(
@@ -199,7 +199,7 @@ async def test_readers_that_cannot_be_opened_leave_nothing_open(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database_module, "_READING", ("PRAGMA query_only = ON", "nonsense"))
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(DatabaseUnwritable, match="for reading"):
         await Database.open(path)
     assert list(files(path)) == ["sluice.db"]
 

@@ -194,7 +194,8 @@ def test_a_finding_of_the_check_is_named(made: Path) -> None:
     with closing(sqlite3.connect(made, isolation_level=None)) as connection:
         connection.execute("PRAGMA writable_schema = ON")
         connection.execute(  # a NULL where there may be none
-            "UPDATE sqlite_schema SET sql = replace(sql, 'plan TEXT,', 'plan TEXT NOT NULL,') WHERE name = 'accounts'"
+            "UPDATE sqlite_schema SET sql = replace(sql, 'plan TEXT', 'plan TEXT NOT NULL') "
+            "WHERE name = 'accounts'"
         )
     with pytest.raises(DatabaseDamaged, match=r"NULL value in accounts\.plan"):
         inspect(made, SHIPPED)

@@ -187,7 +187,7 @@ async def test_a_posted_work_does_not_wake_the_thread(writer: Writer) -> None:
 
 
 async def test_a_posted_work_that_fails_is_logged(writer: Writer, caplog: pytest.LogCaptureFixture) -> None:
-    writer.post(lambda connection: connection.execute("SELECT nothing"))
+    writer.post(lambda connection: connection.execute("SELECT colour"))
     await writer.submit(note("a"))
     assert "refused for good" in caplog.text
 

@@ -146,6 +146,23 @@ class TestFailures:
             assert status == 200
             assert not (await client.rest()).endswith(b"0\r\n\r\n")
 
+    async def test_of_the_client_within_an_answer_already_begun(self) -> None:
+        """The status is out: all that is left is to cut the answer."""
+        received = []
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await send(START)
+            await send(part(b"hello", more=True))
+            received.append(await receive())
+
+        head = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        async with asked(app, head) as client:
+            await client.head()
+            assert await anext(client.chunks()) == b"hello"
+            client.send(b"nonsense\r\n")
+            assert not (await client.rest()).endswith(b"0\r\n\r\n")
+        assert received == [{"type": "http.disconnect"}]
+
     async def test_longer_than_its_length(self) -> None:
         async with asked(sending(start(200, (b"content-length", b"3")), part(b"hello"))) as client:
             assert (await client.head())[0] == 200
@@ -381,6 +398,18 @@ class TestFlowControl:
                 await client.read(2**14)
                 await asyncio.sleep(0.02)  # slow, in all longer than stall_s
         assert app.done.is_set()
+
+    async def test_nor_one_that_takes_the_end_slowly(self) -> None:
+        size = 2**20
+        app = sending(start(200, (b"content-length", b"%d" % size)), part(b"x" * size))
+        async with serving(app) as served:
+            served.demand(stall_s=0.1, keep_alive_s=0.1)
+            async with RawClient(served.address, receive_buffer=4096) as client:
+                client.send(GET)
+                await client.head()
+                for _ in range(16):
+                    await client.read(size // 16)
+                    await asyncio.sleep(0.03)  # slow, in all longer than stall_s
 
     async def test_a_body_waits_for_the_app(self) -> None:
         sizes = []

@@ -16,7 +16,6 @@ from proxy.core import errors
 from proxy.core.errors import (
     BadRequest,
     InternalError,
-    PermissionRefused,
     RateLimited,
     RequestRefused,
     SluiceError,
@@ -244,30 +243,34 @@ def documented() -> dict[str, Documented]:
 
 @dataclass(frozen=True)
 class Raised:
-    """A place in the code where an error with a code is made."""
+    """A place in the code where an error with a code is made; None: not decided there."""
 
     code: str
-    made_by: type[SluiceError] | None
     status: int | None
+    type: str | None
+    should_retry: bool | None
     place: str
 
 
 def raised() -> Iterator[Raised]:
-    classes = {
-        name: cls for name, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, SluiceError)
-    }
+    classes = dict(inspect.getmembers(errors, inspect.isclass))
     for path in sorted((ROOT / "proxy").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if not (isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)):
                 continue
             name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
             code = node.args[0].value
-            if isinstance(code, str) and (
-                name in classes or (name == "__init__" and re.fullmatch("[a-z_]+", code))
-            ):
-                statuses = [word.value for word in node.keywords if word.arg == "status"]
-                status = statuses[0].value if statuses and isinstance(statuses[0], ast.Constant) else None
-                yield Raised(code, classes.get(name), status, f"{path.relative_to(ROOT)}:{node.lineno}")
+            place = f"{path.relative_to(ROOT)}:{node.lineno}"
+            if issubclass(classes.get(name, object), SluiceError):
+                given = {
+                    word.arg: word.value.value if isinstance(word.value, ast.Constant) else None
+                    for word in node.keywords
+                }
+                made = classes[name]
+                retry = given.get("should_retry", made.should_retry)
+                yield Raised(code, given.get("status", made.status), made.type, retry, place)
+            elif name == "__init__" and isinstance(code, str) and re.fullmatch("[a-z]+(_[a-z]+)+", code):
+                yield Raised(code, None, None, None, place)  # a class with a code of its own
 
 
 RAISED = list(raised())
@@ -283,11 +286,10 @@ def test_the_code_is_searched() -> None:
 def test_each_code_is_documented_as_it_is_raised(each: Raised) -> None:
     row = documented().get(each.code)
     assert row is not None, f"{each.code} of {each.place} is missing in docs/errors.md"
-    if each.made_by is not None and each.made_by is not UpstreamRefused:
-        assert row.status == (each.status or each.made_by.status)
-        assert row.type == each.made_by.type
-        if each.made_by.should_retry is not None and each.code != "request_timeout":
-            assert row.retry.startswith("yes") or not each.made_by.should_retry or row.retry == "yes"
+    assert each.status in (row.status, None)
+    assert each.type in (row.type, None)
+    if each.should_retry is not None:
+        assert ("yes" if each.should_retry else "no") in row.retry
 
 
 def test_codes_that_are_composed_are_documented() -> None:
@@ -299,8 +301,3 @@ def test_codes_that_are_composed_are_documented() -> None:
         code for path in (ROOT / "proxy").rglob("*.py") for code in pattern.findall(path.read_text("utf-8"))
     }
     assert found <= set(documented())
-
-
-def test_permission_errors_are_never_retried() -> None:
-    assert documented()["model_not_allowed"].retry == "no"
-    assert PermissionRefused.should_retry is False

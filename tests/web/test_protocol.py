@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from proxy.web.head import RequestHead
 from tests.support.raw import Answer, RawClient, serving
 
 LOOPS = ("uvloop", "asyncio")
@@ -579,6 +580,22 @@ class TestExpect:
             assert (await client.answer()).body == b"3 bytes"
 
 
+class TestOurOwnFaults:
+    async def test_in_the_parser_end_the_connection(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(self: RequestHead, name: bytes, value: bytes) -> None:
+            raise LookupError("a bug")
+
+        monkeypatch.setattr(RequestHead, "add", broken)
+        failures: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+        app = Recorder()
+        async with serving(app) as served, RawClient(served.address) as client:
+            client.send(SECOND)
+            assert await client.rest() == b""
+        assert len(failures) == 1
+        assert app.scopes == []
+
+
 class TestPipelining:
     async def test_requests_one_after_the_other(self) -> None:
         app = Recorder()
@@ -600,6 +617,18 @@ class TestPipelining:
             assert (await client.answer()).body == b"3 bytes"
             assert await client.rest() == b""
         assert app.paths == ["/first"]
+
+    async def test_only_so_much_of_it_is_discarded(self) -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        async with serving(app) as served:
+            served.demand(max_discarded_bytes=100_000)
+            async with RawClient(served.address) as client:
+                client.send(SECOND)
+                client.send(SECOND * 10_000)
+                assert await client.rest() == b""
 
     @pytest.mark.parametrize("count", [1, 10_000])
     async def test_while_an_answer_streams(self, count: int) -> None:
