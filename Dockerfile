@@ -1,15 +1,15 @@
 # Sluice in a container. docs/operations.md, "Docker"
 #
 #   docker build -t sluice .
-#   docker run -p 8484:8484 -v sluice:/data --stop-timeout 40 sluice
+#   docker run --name sluice -p 8484:8484 -v sluice:/data --stop-timeout 40 sluice
 
 FROM python:3.13-slim AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY proxy ./proxy
 RUN python -m venv /opt/sluice \
- && /opt/sluice/bin/pip install --no-cache-dir --no-compile . \
- && /opt/sluice/bin/pip uninstall --yes pip
+ && /opt/sluice/bin/pip install --no-cache-dir . \
+ && /opt/sluice/bin/pip uninstall --yes setuptools pip
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --no-create-home sluice \
@@ -20,7 +20,6 @@ USER sluice
 WORKDIR /data
 VOLUME /data
 EXPOSE 8484
-HEALTHCHECK --interval=30s --timeout=5s --start-period=5s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8484/healthz', timeout=4)"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=5s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8484/healthz', timeout=4)"]
 ENTRYPOINT ["python", "-m", "proxy"]
-CMD ["--host", "0.0.0.0", "--init"]
+CMD ["serve", "--init", "--host", "0.0.0.0"]

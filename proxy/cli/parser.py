@@ -65,6 +65,9 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to listen on, instead of server.host", **_GIVEN)
     parser.add_argument("--port", type=strictly(options.port), help="instead of server.port", **_GIVEN)
     parser.add_argument(
+        "--init", action="store_true", help="write a starting configuration first if there is none", **_GIVEN
+    )
+    parser.add_argument(
         "--check", action="store_true", help="validate the configuration, print it, do not serve", **_GIVEN
     )
 

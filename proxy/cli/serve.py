@@ -1,9 +1,11 @@
 """`serve`: the gateway on its address, until a signal."""
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -12,10 +14,11 @@ from proxy.app import App
 from proxy.cli import logs
 from proxy.cli.errors import CommandFailed
 from proxy.cli.output import Output
-from proxy.cli.settings import load_config
+from proxy.cli.settings import config_path, load_config
 from proxy.cli.setup import check
 from proxy.config.problems import ConfigError
 from proxy.config.schema import Config
+from proxy.config.template import write_initial
 from proxy.core.secret import Secret
 from proxy.gateway.directory import first_name
 from proxy.gateway.installation import NewSecrets
@@ -33,6 +36,8 @@ def serve(args: argparse.Namespace, environ: Mapping[str, str]) -> Output | None
     """Serve until a signal; with `--check`, only validate the configuration."""
     if getattr(args, "check", False):
         return check(args, environ)
+    if getattr(args, "init", False):
+        _write_missing(config_path(args, environ))
     config = load_config(args, environ)
     logs.configure(config.log)
     lock = InstanceLock(config.database)
@@ -41,7 +46,7 @@ def serve(args: argparse.Namespace, environ: Mapping[str, str]) -> Output | None
     except AlreadyRunning as error:
         raise CommandFailed(f"{error}: one process at a time serves a database") from None
     except OSError as error:
-        raise CommandFailed(f"{error.filename}: {error.strerror}", status=2) from None
+        raise CommandFailed(_unwritable(Path(error.filename), error), status=2) from None
     try:
         run(_serve(config, lock))
     except (StoreError, ConfigError, CannotListen) as error:
@@ -71,6 +76,23 @@ async def _serve(config: Config, lock: InstanceLock) -> None:
     except CannotListen:
         await app.close()
         raise
+
+
+def _write_missing(path: Path) -> None:
+    """Write the starting configuration where there is none, as a container's first start needs it."""
+    if path.exists():
+        return
+    try:
+        write_initial(path)
+    except OSError as error:
+        raise CommandFailed(_unwritable(path, error), status=2) from None
+
+
+def _unwritable(path: Path, error: OSError) -> str:
+    text = f"{path} cannot be written: {error.strerror}"
+    if sys.platform != "win32" and isinstance(error, PermissionError):
+        text += f"; this process runs as uid {os.getuid()}: `chown {os.getuid()} {path.parent}` lets it"
+    return text
 
 
 def address(host: str, port: int) -> str:

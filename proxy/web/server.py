@@ -131,7 +131,7 @@ class Server(uvicorn.Server):
         self.servers = [server]
         self.started = True
         for listener in server.sockets:
-            if False:  # accepted sockets inherit it
+            if _TCP_NOTSENT_LOWAT is not None:  # accepted sockets inherit it
                 listener.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
         host, port = server.sockets[0].getsockname()[:2]
         self._hooks.on_started(host, port)

@@ -2,8 +2,10 @@
 
 import asyncio
 import sqlite3
+import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,25 @@ from proxy.core.entities import Finish
 from proxy.store.database import Database
 from proxy.store.lock import InstanceLock
 from proxy.store.usage import UsageStore
-from tests.cli.conftest import CONFIG, Run
+from tests.cli.conftest import CONFIG, Result, Run
 from tests.support.records import record, record_id
 
+#: Where a line added to the configuration stands.
+NEXT_LINE = CONFIG.count("\n") + 1
+
 pytestmark = pytest.mark.usefixtures("folder")
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """A server that is no gateway."""
+
+    def do_GET(self) -> None:
+        self.send_response(418)
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 def settle(folder: Path, *records: Any) -> None:
@@ -54,7 +71,7 @@ class TestConfiguration:
         (folder / "config.yaml").write_text(CONFIG + "servre: {}\n")
         result = run(*command)
         assert result.status == 2
-        assert result.err.startswith("config.yaml:11: servre: ")
+        assert result.err.startswith(f"config.yaml:{NEXT_LINE}: servre: ")
 
     def test_the_file_is_found_by_option_and_by_variable(
         self, run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -137,6 +154,13 @@ class TestUse:
         assert (result.status, result.out) == (2, "")
         assert "usage:" in result.err
         assert not (folder / "sluice.db").exists()
+
+    def test_an_interrupted_command_says_nothing(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        def interrupted(*arguments: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("proxy.cli.setup.findings", interrupted)
+        assert run("check") == Result(130, "", "")
 
     def test_the_version(self, run: Run) -> None:
         result = run("--version")
@@ -324,7 +348,7 @@ class TestAdminKey:
         (folder / "config.yaml").write_text(CONFIG + "admin_key: sk-admin-canary-0123456789\n")
         result = run("reset-admin-key")
         assert (result.status, result.out) == (1, "")
-        assert result.err.startswith("config.yaml:11: admin_key")
+        assert result.err.startswith(f"config.yaml:{NEXT_LINE}: admin_key")
         assert "canary" not in result.err
 
 
@@ -350,6 +374,19 @@ class TestDatabase:
         assert (result.status, result.out) == (1, "")
         assert "did not answer" in result.err
 
+    def test_what_answers_may_be_somebody_else(self, run: Run, folder: Path) -> None:
+        lock = InstanceLock(folder / "sluice.db")
+        lock.acquire()
+        with HTTPServer(("127.0.0.1", 0), Stranger) as stranger:
+            lock.publish(f"http://127.0.0.1:{stranger.server_port}", "secret")
+            thread = threading.Thread(target=stranger.handle_request)
+            thread.start()
+            result = run("key", "list")
+            thread.join()
+        lock.release()
+        assert (result.status, result.out) == (1, "")
+        assert "HTTP 418" in result.err
+
     def test_a_database_that_cannot_be_used_ends_with_2(self, run: Run, folder: Path) -> None:
         (folder / "sluice.db").write_bytes(b"not a database at all" * 100)
         result = run("key", "list")
@@ -369,7 +406,7 @@ class TestDatabase:
         (folder / "config.yaml").write_text(CONFIG + "billing: {currency: EUR, exchange_rates: {USD: 0.9}}\n")
         result = run("key", "list")
         assert result.status == 2
-        assert result.err.startswith("config.yaml:11: billing.currency: ")
+        assert result.err.startswith(f"config.yaml:{NEXT_LINE}: billing.currency: ")
 
     def test_commands_leave_one_file_behind(self, run: Run, folder: Path) -> None:
         run("key", "create", "--name", "x")

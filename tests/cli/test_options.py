@@ -48,5 +48,4 @@ def test_wrong_values_say_why(parse: Any, texts: list[str]) -> None:
     for text in texts:
         with pytest.raises(ArgumentTypeError) as raised:
             strictly(parse)(text)
-        wrong_part = text.rpartition(",")[2]
-        assert repr(text) in str(raised.value) or repr(wrong_part) in str(raised.value)
+        assert text.rpartition(",")[2] in str(raised.value)

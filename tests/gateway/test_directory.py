@@ -9,7 +9,7 @@ import pytest
 from proxy.core.entities import Account
 from proxy.core.errors import PermissionRefused, RequestRefused, UpstreamTimeout
 from proxy.gateway import directory
-from proxy.gateway.directory import Directory
+from proxy.gateway.directory import Directory, first_name
 from proxy.gateway.keystate import KeyState
 from proxy.gateway.management import blank_key
 from proxy.gateway.snapshot import Snapshot
@@ -281,3 +281,19 @@ async def test_an_alias_for_many_names_has_no_routes_of_its_own(provider: Provid
     entries = await Directory(lambda: snapshot, provider, clock).entries()
     assert (entries[0]["id"], entries[0]["alias"], entries[0]["routes"]) == ("claude-*", "demo/echo", [])
     assert entries[0]["provider"] is entries[0]["pricing"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (TEXT, "fast"),
+        ("{providers: {demo: {preset: echo}}, models: {'*': {alias: demo/echo}}}", "demo/echo"),
+        ("{providers: {a: {base_url: 'https://a.example/v1', models: ['x-*', y]}}}", "a/y"),
+        ("{providers: {a: {base_url: 'https://a.example/v1'}}}", "a/MODEL"),
+        ("{providers: {a: {base_url: 'https://a.example/v1', api_key: '${NONE:-}'}}}", "MODEL"),
+        ("{}", "MODEL"),
+    ],
+    ids=["configured", "echo", "allow list", "anything", "inactive", "nothing"],
+)
+def test_an_example_names_something_that_can_be_called(text: str, name: str) -> None:
+    assert first_name(Snapshot.build(configuration(text, KEY="sk-0123456789"))) == name

@@ -10,9 +10,11 @@ import weakref
 
 import pytest
 
+from proxy.core.errors import UpstreamFailure
 from proxy.upstream.client import UpstreamClient
 from proxy.upstream.connection import Connection
-from tests.support.asking import ask, ask_whole, eventually
+from proxy.upstream.request import Deadlines
+from tests.support.asking import PATIENT, ask, ask_whole, eventually, impatient
 from tests.support.replies import End, Reply, chat, chat_stream, hang, reset
 from tests.support.upstream import Upstream
 
@@ -25,8 +27,10 @@ def open_descriptors() -> int:
     return len(os.listdir(DESCRIPTORS))
 
 
-async def call(client: UpstreamClient, upstream: Upstream, size: int) -> None:
-    response = await ask(client, upstream, body=b"x" * size)
+async def call(
+    client: UpstreamClient, upstream: Upstream, size: int, deadlines: Deadlines = PATIENT
+) -> None:
+    response = await ask(client, upstream, body=b"x" * size, deadlines=deadlines)
     try:
         while await response.read() is not None:
             pass
@@ -84,7 +88,7 @@ async def test_cancelled_while_connecting(upstream: Upstream, turns: int) -> Non
 @pytest.mark.parametrize(
     "reply",
     [chat(), chat_stream("a").broken(2, End.RESET), reset(), hang()],
-    ids=["answered", "broken", "reset", "cancelled"],
+    ids=["answered", "broken", "reset", "timed out"],
 )
 async def test_connections_need_no_garbage_collector(
     upstream: Upstream, reply: Reply, monkeypatch: pytest.MonkeyPatch
@@ -104,8 +108,8 @@ async def test_connections_need_no_garbage_collector(
     gc.collect()
     gc.disable()
     try:
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(call(client, upstream, 10), 0.05)
+        with contextlib.suppress(UpstreamFailure):
+            await call(client, upstream, 10, impatient(first_byte_s=0.05))
         await client.close()
         await eventually(lambda: made[0]() is None)
     finally:
