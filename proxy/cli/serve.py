@@ -11,7 +11,6 @@ import msgspec
 
 from proxy import __version__
 from proxy.app import App
-from proxy.cli import logs
 from proxy.cli.errors import CommandFailed
 from proxy.cli.output import Output
 from proxy.cli.settings import config_path, load_config
@@ -22,6 +21,7 @@ from proxy.config.template import write_initial
 from proxy.core.secret import Secret
 from proxy.gateway.directory import first_name
 from proxy.gateway.installation import NewSecrets
+from proxy.logs import Logs
 from proxy.store.errors import StoreError
 from proxy.store.lock import AlreadyRunning, InstanceLock
 from proxy.web.server import CannotListen, Hooks, Server, run, tune_garbage_collection
@@ -39,7 +39,6 @@ def serve(args: argparse.Namespace, environ: Mapping[str, str]) -> Output | None
     if getattr(args, "init", False):
         _write_missing(config_path(args, environ))
     config = load_config(args, environ)
-    logs.configure(config.log)
     lock = InstanceLock(config.database)
     try:
         lock.acquire(wait_s=LOCK_S)
@@ -47,17 +46,19 @@ def serve(args: argparse.Namespace, environ: Mapping[str, str]) -> Output | None
         raise CommandFailed(f"{error}: one process at a time serves a database") from None
     except OSError as error:
         raise CommandFailed(_unwritable(Path(error.filename), error), status=2) from None
+    logs = Logs(config.log)
     try:
-        run(_serve(config, lock))
+        run(_serve(config, lock, logs))
     except (StoreError, ConfigError, CannotListen) as error:
         raise CommandFailed(str(error), status=2) from None
     finally:
         lock.release()
+        logs.close()
     return None
 
 
-async def _serve(config: Config, lock: InstanceLock) -> None:
-    app = await App.open(config, logs.log_exchange)
+async def _serve(config: Config, lock: InstanceLock, logs: Logs) -> None:
+    app = await App.open(config, logs.exchange)
     # Shown before anything else can fail: nobody could ever read them again.
     made = await app.first_secrets()
     _show_secrets(made)

@@ -1,5 +1,6 @@
 """The admin key: configured, or made at the first start and known by its digest alone."""
 
+import asyncio
 import hmac
 import secrets
 
@@ -37,8 +38,7 @@ class AdminKey:
 
     def accepts(self, presented: bytes) -> bool:
         """Return whether this is the admin key or the run secret, in constant time."""
-        digest = key_digest(presented)
-        return self.is_admin_key(presented) or hmac.compare_digest(digest, self._run_digest)
+        return self.is_admin_key(presented) or hmac.compare_digest(key_digest(presented), self._run_digest)
 
     def is_admin_key(self, presented: bytes) -> bool:
         """Return whether this is the admin key itself."""
@@ -59,6 +59,10 @@ class AdminKey:
                 "invalid_value", "admin_key is set in the configuration: change it there, then reload."
             )
         key = Secret(PREFIX + secrets.token_urlsafe(32))
-        await self._settings.set(DIGEST_SETTING, key.digest().hex())
-        self._stored = key.digest()
+        # A wait that is cancelled undoes no commit, and so must not part memory from it.
+        await asyncio.shield(self._store(key.digest()))
         return key
+
+    async def _store(self, digest: bytes) -> None:
+        await self._settings.set(DIGEST_SETTING, digest.hex())
+        self._stored = digest

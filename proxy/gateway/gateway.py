@@ -45,8 +45,12 @@ class Gateway:
         return len(self._running)
 
     def admit(self, request: ClientRequest, key: KeyState, request_id: str) -> Admitted:
-        """Let a request in; raises what `admission.admit` raises, and Unavailable while stopping."""
+        """Let a request in; raises what `admission.admit`, `check_open` and `KeyState.check` raise.
+
+        The key is looked at once more: it may have been revoked while the body was read.
+        """
         self.check_open()
+        key.check(self.services.clock.now_ms())
         return admit(request, key, self.snapshot, self.services.clock, request_id)
 
     def check_open(self) -> None:

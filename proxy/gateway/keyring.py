@@ -10,10 +10,10 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
 
-from proxy.config.problems import ConfigError, Problem
+from proxy.config.problems import ConfigError, Problem, hint
 from proxy.config.schema import Config, Plan
 from proxy.core.entities import Account, ApiKey
-from proxy.core.errors import AuthenticationFailed, SluiceError
+from proxy.core.errors import AuthenticationFailed, BadRequest, SluiceError
 from proxy.core.secret import Secret
 from proxy.gateway import adminkey
 from proxy.gateway.adminkey import AdminKey
@@ -139,10 +139,14 @@ class Keyring:
         return await asyncio.shield(self._rotate(id, secret, old_expire_ms))
 
     async def add_account(self, account: Account) -> None:
+        """Add an account. Raises BadRequest when its name is taken, or its plan is not there."""
         await asyncio.shield(self._add_account(account))
 
     async def change_account(self, name: str, edit: Callable[[Account], Account]) -> Account:
-        """Replace an account by what `edit` makes of it; its keys follow."""
+        """Replace an account by what `edit` makes of it; its keys follow.
+
+        Raises BadRequest when its plan is not there.
+        """
         return await asyncio.shield(self._change_account(name, edit))
 
     async def _add(self, key: ApiKey, secret: Secret) -> KeyState:
@@ -175,12 +179,18 @@ class Keyring:
 
     async def _add_account(self, account: Account) -> None:
         async with self._changing:
+            if account.name in self._accounts:
+                raise BadRequest(
+                    "invalid_value", f"There is an account {account.name} already.", param="name"
+                )
+            self._require_plan(account.plan)
             await self._account_store.insert(account)
             self._accounts[account.name] = account
 
     async def _change_account(self, name: str, edit: Callable[[Account], Account]) -> Account:
         async with self._changing:
             account = edit(self._accounts[name])
+            self._require_plan(account.plan)
             await self._account_store.replace(account)
             self._accounts[name] = account
             self._refresh(state for state in self._states.values() if state.key.account == name)
@@ -203,11 +213,12 @@ class Keyring:
         if problems:
             raise ConfigError(config.path.name, problems)
 
-    def apply(self, config: Config) -> None:
+    async def apply(self, config: Config) -> None:
         """Take the plans of a reloaded configuration. Raises ConfigError, then nothing has changed."""
-        self.check_plans(config)
-        self._config = config
-        self._refresh(self._states.values())
+        async with self._changing:
+            self.check_plans(config)
+            self._config = config
+            self._refresh(self._states.values())
 
     def flush_last_used(self) -> None:
         """Queue for the database which keys were used since the last call."""
@@ -231,6 +242,13 @@ class Keyring:
 
     def _plan(self, account: Account) -> Plan | None:
         return None if account.plan is None else self._config.plans[account.plan]
+
+    def _require_plan(self, plan: str | None) -> None:
+        plans = self._config.plans
+        if plan is not None and plan not in plans:
+            raise BadRequest(
+                "invalid_value", f"The configuration has no plan {plan}{hint(plan, plans)}.", param="plan"
+            )
 
     def _refresh(self, states: Iterable[KeyState]) -> None:
         for state in states:

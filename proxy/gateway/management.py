@@ -75,18 +75,13 @@ class Management:
     async def create_account(self, fields: NewAccount) -> Account:
         """Make an account, with the configured plan for new ones unless a plan is named."""
         check_account_name(fields.name)
-        if self._keyring.account(fields.name) is not None:
-            raise BadRequest("invalid_value", f"There is an account {fields.name} already.", param="name")
         plan = self._config().limits.default_plan if fields.plan is UNSET else fields.plan
-        self._check_plan(plan)
         account = Account(fields.name, plan, enabled=True, created_ms=self._clock.now_ms())
         await self._keyring.add_account(account)
         return account
 
     async def change_account(self, name: str, fields: AccountChange) -> Account:
         self.account(name)
-        if fields.plan is not UNSET:
-            self._check_plan(fields.plan)
         return await self._keyring.change_account(name, lambda account: changed_account(account, fields))
 
     def account(self, name: str) -> Account:
@@ -100,13 +95,6 @@ class Management:
             names = (account.name for account in self._keyring.accounts())
             raise BadRequest(
                 "invalid_value", f"There is no account {name}{hint(name, names)}.", param="account"
-            )
-
-    def _check_plan(self, plan: str | None) -> None:
-        plans = self._config().plans
-        if plan is not None and plan not in plans:
-            raise BadRequest(
-                "invalid_value", f"The configuration has no plan {plan}{hint(plan, plans)}.", param="plan"
             )
 
 

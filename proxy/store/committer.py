@@ -81,7 +81,7 @@ class Committer:
         return self._cause is None
 
     def commit(self, jobs: Sequence[Job]) -> None:
-        """Commit what waited and `jobs`, in this order; without any, prove that it could be done."""
+        """Commit what waited and then `jobs`; without any, after a failure, try whether it works again."""
         self._waiting.extend(jobs)
         try:
             self._look()
@@ -191,9 +191,7 @@ class Committer:
             else:
                 if job.keep:
                     logger.critical("lost, as too many wait already: %s", job.work)
-                job.error = LedgerUnavailable(
-                    "The database cannot be written; the log of the server says why."
-                )
+                job.error = LedgerUnavailable()
                 refused.append(job)
         self._waiting = kept
         self._finished(refused)

@@ -77,6 +77,8 @@ class Writer:
         """
         future: asyncio.Future[T] = self._loop.create_future()
         if self._stopping.is_set():
+            if until_committed:
+                logger.critical("lost, as the database is closed: %s", work)
             future.set_exception(LedgerUnavailable("The database is closed."))
             return future
         self._gathered.append(Job(work, future, keep=until_committed))

@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
     def abandon(self, inbox: Inbox) -> None:
         """The reader goes away: close, unless the answer has already ended."""
         if self._inbox is inbox:
-            self._fail(partial(RuntimeError, "the answer was closed by its reader"))
+            self._fail(inbox, partial(RuntimeError, "the answer was closed by its reader"))
 
     def abort(self) -> None:
         """Close at once, whatever is unsent or unread."""
@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed(data)
         except InvalidAnswer as error:
-            self._fail(self._invalid(error))
+            self._fail(inbox, self._invalid(error))
             return
         if inbox.complete:
             self._finish()
@@ -218,16 +218,16 @@ class Connection(asyncio.Protocol):
         else:
             self.abort()
 
-    def _fail(self, failure: Callable[[], Exception]) -> None:
-        inbox, self._inbox = self._inbox, None
-        if inbox is not None:
-            inbox.fail(failure)
+    def _fail(self, inbox: Inbox, failure: Callable[[], Exception]) -> None:
+        self._inbox = None
+        inbox.fail(failure)
         self.abort()
 
     def _late(self, in_total: bool) -> None:
-        deadlines = self._deadlines
-        if self._inbox is None:
+        inbox = self._inbox
+        if inbox is None:
             return  # idle connections are the pool's
+        deadlines = self._deadlines
         if in_total:
             code, what = "upstream_total_timeout", f"was not done within {deadlines.total_s:g} s"
         elif self._paused:  # it is our reader who is slow
@@ -237,7 +237,7 @@ class Connection(asyncio.Protocol):
             code, what = "upstream_idle_timeout", f"sent nothing more for {deadlines.idle_s:g} s"
         else:
             code, what = "upstream_first_byte_timeout", f"sent nothing for {deadlines.first_byte_s:g} s"
-        self._fail(partial(UpstreamTimeout, code, f"{self.origin} {what}"))
+        self._fail(inbox, partial(UpstreamTimeout, code, f"{self.origin} {what}"))
 
     def _end(self, error: Exception | None) -> None:
         """The upstream closed the connection, or with an error: it broke."""
@@ -249,7 +249,7 @@ class Connection(asyncio.Protocol):
             inbox.complete = True
             inbox.wake()
         else:
-            self._fail(self._broken(inbox, error))
+            self._fail(inbox, self._broken(inbox, error))
 
     def _broken(self, inbox: Inbox, error: Exception | None) -> Callable[[], UpstreamError]:
         how = "closed the connection" if error is None else f"broke the connection ({error})"

@@ -29,9 +29,9 @@ async def dial(origin: Origin, tls: TlsContexts, make: Callable[[], Connection])
     Raises:
         UpstreamError: upstream_connect_failed; the message says what failed.
     """
+    context = await _tls_context(origin, tls) if origin.scheme == "https" else None
     through = ""
     try:
-        context = tls.get(origin.ca_file) if origin.scheme == "https" else None
         if origin.http_proxy is None:
             sock = await connect(origin.host, origin.port)
         else:
@@ -46,6 +46,14 @@ async def dial(origin: Origin, tls: TlsContexts, make: Callable[[], Connection])
         message = f"cannot connect to {origin}{through}: {_reason(error)}"
         raise UpstreamError("upstream_connect_failed", message) from error
     return connection
+
+
+async def _tls_context(origin: Origin, tls: TlsContexts) -> ssl.SSLContext:
+    try:
+        return await tls.get(origin.ca_file)
+    except OSError as error:
+        message = f"cannot use the certificates in {origin.ca_file or 'the system'}: {_reason(error)}"
+        raise UpstreamError("upstream_connect_failed", message) from error
 
 
 async def connect(host: str, port: int) -> socket.socket:
@@ -133,6 +141,6 @@ def _reason(error: Exception) -> str:
         return f"TLS failed: {error.reason or error}"
     if isinstance(error, socket.gaierror):
         return f"its name cannot be resolved: {error.strerror}"
-    if isinstance(error, OSError) and error.errno and error.filename is None:
+    if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)  # asyncio's own text repeats the address
     return str(error)

@@ -84,10 +84,10 @@ class AnswerParser:
     def on_headers_complete(self) -> None:
         status = self._http.get_status_code()
         headers, self._headers = self._headers, []  # what comes after these are trailers
-        if self._overhead > MAX_HEAD_BYTES:  # the block may hold much of the body, too
-            if sum(len(name) + len(value) for name, value in headers) > MAX_HEAD_BYTES:
-                raise InvalidAnswer(f"more than {MAX_HEAD_BYTES} bytes of headers")
-            self._overhead = 0
+        # What was received may be much of the body, too: look closer before refusing it.
+        if self._overhead > MAX_HEAD_BYTES and _size(headers) > MAX_HEAD_BYTES:
+            raise InvalidAnswer(f"more than {MAX_HEAD_BYTES} bytes of headers")
+        self._overhead = 0
         if not 100 <= status < 600 or status == 101:
             raise InvalidAnswer(f"status {status}")
         if self._http.get_http_version() not in ("1.1", "1.0"):
@@ -116,3 +116,7 @@ class AnswerParser:
     def on_message_complete(self) -> None:
         if self._inbox.status:  # not an interim answer
             self._inbox.complete = True
+
+
+def _size(headers: list[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in headers)

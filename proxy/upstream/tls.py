@@ -1,5 +1,6 @@
 """Whom we trust: the system's certificates, certifi's, and those that the operator adds."""
 
+import asyncio
 import os
 import ssl
 from pathlib import Path
@@ -8,21 +9,24 @@ import certifi
 
 
 class TlsContexts:
-    """One verifying context for each file of additional certificates, made when it is first used."""
+    """One verifying context for each file of additional certificates, made when it is first needed."""
 
     def __init__(self) -> None:
-        self._contexts: dict[Path | None, ssl.SSLContext] = {}
+        self._contexts: dict[Path | None, asyncio.Future[ssl.SSLContext]] = {}
 
-    def get(self, ca_file: Path | None) -> ssl.SSLContext:
-        """Return the context that also trusts what is in `ca_file`.
+    async def get(self, ca_file: Path | None) -> ssl.SSLContext:
+        """Return the context that also trusts what is in `ca_file`; a failure is tried again.
+
+        It is made in a thread, because parsing hundreds of certificates takes tens of milliseconds.
 
         Raises:
             OSError: the file cannot be read, or (ssl.SSLError) holds no certificates.
         """
         context = self._contexts.get(ca_file)
-        if context is None:
-            context = self._contexts[ca_file] = _make_context(ca_file)
-        return context
+        if context is None or (context.done() and context.exception() is not None):
+            making = asyncio.get_running_loop().run_in_executor(None, _make_context, ca_file)
+            context = self._contexts[ca_file] = making
+        return await asyncio.shield(context)  # others may wait for it, too
 
 
 def _make_context(ca_file: Path | None) -> ssl.SSLContext:

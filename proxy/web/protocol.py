@@ -312,6 +312,8 @@ class ClientProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: SluiceError) -> None:
         """Answer a request that the app gets no say in, and close."""
+        if self.transport.is_closing():
+            return
         self.shared.refused[error.code] += 1
         logger.debug("refused a request from %s: %s", self.client, error)
         cycle = self.current

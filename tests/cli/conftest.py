@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
     """Runs one command in this process: `run("key", "list")`."""
 
     def run(*arguments: str) -> Result:
@@ -56,7 +56,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
             status = main(arguments)
         except SystemExit as exit:
             status = int(exit.code or 0)
-        out, err = capsys.readouterr()
+        out, err = capfd.readouterr()
         return Result(status, out, err)
 
     return run

@@ -199,3 +199,19 @@ def test_the_example_survives_a_shell() -> None:
     )
     body = json.loads(printed.stdout.splitlines()[-1])
     assert body["model"] == "it's"
+
+
+@pytest.mark.usefixtures("folder")
+def test_each_exchange_is_one_line_on_standard_error(folder: Path) -> None:
+    with (folder / "log.txt").open("w") as log:
+        process = start("--port", "0", stderr=log.fileno())
+        served = Served(process)
+        served.read_until("Sluice ")
+        curl = served.read_until("curl ")
+        subprocess.run(["sh", "-c", curl], check=True, capture_output=True)
+        assert served.stop() == 0
+        served.process.stdout.close()
+    lines = [line for line in (folder / "log.txt").read_text().splitlines() if "sluice.exchange" in line]
+    assert len(lines) == 1
+    assert "finish=ok" in lines[0]
+    assert "Hello" not in lines[0]

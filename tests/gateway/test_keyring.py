@@ -11,7 +11,7 @@ import pytest
 from proxy.config.problems import ConfigError
 from proxy.config.schema import Plan
 from proxy.core.entities import Account, ApiKey, Limits
-from proxy.core.errors import AuthenticationFailed, PermissionRefused, RateLimited, SluiceError
+from proxy.core.errors import AuthenticationFailed, BadRequest, PermissionRefused, RateLimited, SluiceError
 from proxy.core.secret import Secret
 from proxy.gateway.guessing import WRONG_KEYS_PER_WINDOW
 from proxy.gateway.keyring import PREFIX, new_secret
@@ -233,14 +233,14 @@ class TestPermissions:
     async def test_a_reload_changes_the_plans(self, here: Installation) -> None:
         state, _ = await added(here)
         await here.keyring.change_account("default", lambda account: replace(account, plan="free"))
-        here.keyring.apply(replace(here.config, plans={"free": Plan("free", Limits(rpm=1))}))
+        await here.keyring.apply(replace(here.config, plans={"free": Plan("free", Limits(rpm=1))}))
         assert state.limits == Limits(rpm=1)
 
     async def test_a_plan_in_use_cannot_go(self, here: Installation) -> None:
         state, _ = await added(here)
         await here.keyring.change_account("default", lambda account: replace(account, plan="free"))
         with pytest.raises(ConfigError, match=r"config\.yaml: plans\.free: .*default"):
-            here.keyring.apply(replace(here.config, plans={}))
+            await here.keyring.apply(replace(here.config, plans={}))
         assert state.limits.rpm == 60
 
 
@@ -301,6 +301,20 @@ class TestDurability:
         # The next change waits for the one before.
         await here.keyring.change(state.key.id, lambda key: replace(key, name="after"))
         assert refused(here, secret).code == "revoked_api_key"
+
+    async def test_of_two_accounts_with_one_name_one_is_made(self, here: Installation) -> None:
+        account = Account("team", None, enabled=True, created_ms=NOW_MS)
+        results = await asyncio.gather(
+            here.keyring.add_account(account), here.keyring.add_account(account), return_exceptions=True
+        )
+        assert [type(result) for result in results] == [type(None), BadRequest]
+
+    async def test_a_plan_that_is_just_going_cannot_be_taken(self, here: Installation) -> None:
+        going = asyncio.create_task(here.keyring.apply(replace(here.config, plans={})))
+        taking = here.keyring.change_account("default", lambda account: replace(account, plan="free"))
+        with pytest.raises(BadRequest):
+            await asyncio.gather(going, taking)
+        assert here.management.account("default").plan is None
 
     async def test_changes_at_the_same_time_build_on_each_other(self, here: Installation) -> None:
         state, _ = await added(here)

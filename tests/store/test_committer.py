@@ -146,6 +146,7 @@ def test_a_cause_is_logged_once_and_so_is_its_end(bench: Bench, caplog: pytest.L
     assert bench.committer.healthy
     for _ in range(3):
         bench.commit(note("a"))
+        bench.commit()
     bench.connection.execute("PRAGMA query_only = OFF")
     bench.commit()
     bench.commit()

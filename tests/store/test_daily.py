@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.entities import Finish, Usage, UsageRecord
+from proxy.store import daily
 from proxy.store.daily import DIMENSIONS, Sum, read_day_totals, read_sums
 from proxy.store.database import Database
 from proxy.store.usage import UsageStore
@@ -176,8 +177,6 @@ def test_reports_read_no_exchanges(tmp_path: Path) -> None:
 
     asyncio.run(main())
     with closing(sqlite3.connect(tmp_path / "sluice.db")) as connection:
-        from proxy.store import daily
-
         parameters = {
             "start": "a",
             "end": "b",

@@ -14,8 +14,9 @@ from tests.support.records import record_id
 Rows = Callable[..., list[tuple[Any, ...]]]
 
 UNEQUAL = """
-SELECT day, account, key_id, provider, model, count(*), sum(finish <> 'ok'), sum(input_tokens), sum(output_tokens),
-       sum(cached_tokens), sum(cache_write_tokens), sum(reasoning_tokens), sum(cost_nanos)
+SELECT day, account, key_id, provider, model, count(*), sum(finish <> 'ok'),
+       sum(input_tokens), sum(output_tokens), sum(cached_tokens), sum(cache_write_tokens),
+       sum(reasoning_tokens), sum(cost_nanos)
 FROM exchanges GROUP BY 1, 2, 3, 4, 5
 EXCEPT SELECT * FROM daily_sums
 """

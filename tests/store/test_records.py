@@ -36,8 +36,8 @@ RICH = record(
     2,
     model="naïve \U0001f600 '\"\\",
     attempts=(
-        Attempt("ali", "qwen", None, "2026-09-21T14:13:20Z", None, "upstream_connect_failed", None, None),
-        Attempt("deepseek", "v4", "…abcd", "2026-09-21T14:13:21Z", 200, None, 12.5, 99.0),
+        Attempt("ali", "qwen", None, 1, None, "upstream_connect_failed", None, None),
+        Attempt("deepseek", "v4", "…abcd", 2, 200, None, 12.5, 99.0),
     ),
     timings={"first_byte": 12.0, "total": 99.75},
 )

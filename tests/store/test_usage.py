@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from proxy.core.entities import Billing, Finish, Usage
-from proxy.store import daily, usage as usage_module
+from proxy.store import daily
 from proxy.store import database as database_module
+from proxy.store import usage as usage_module
 from proxy.store import writer as writer_module
 from proxy.store.committer import Committer, Job
 from proxy.store.database import Database
@@ -25,7 +26,7 @@ SUMS = "SELECT requests, failed, input_tokens, cost_nanos FROM daily_sums"
 
 
 @pytest.fixture
-def usage(database: Database) -> UsageStore:
+async def usage(database: Database) -> UsageStore:
     return UsageStore(database)
 
 
@@ -34,6 +35,7 @@ async def test_settling_twice_changes_nothing_more(usage: UsageStore, rows: Rows
     assert await usage.settle(record(1, cost_nanos=9, finish=Finish.TIMEOUT)) is False
     assert await usage.get(record_id(1)) == record(1)
     assert rows(SUMS) == [(1, 0, 1000, 1_234_567)]
+    assert await usage.day_totals("2026-09-21") == {"key_1": (1, 1200)}
 
 
 async def test_settling_twice_in_one_group_counts_once(usage: UsageStore, rows: Rows) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from proxy.store import committer as committer_module
 from proxy.store import writer as writer_module
 from proxy.store.errors import LedgerUnavailable
 from proxy.store.writer import Writer
@@ -83,13 +84,13 @@ async def test_what_comes_during_a_commit_is_the_next_group(writer: Writer) -> N
     gate = Gate()
     gated = writer.submit(gate)
     await asyncio.to_thread(gate.reached.wait)
-    await_all = [writer.submit(transactions(statements))]
+    queued: list[asyncio.Future[Any]] = [writer.submit(transactions(statements))]
     for number in range(20):
-        await_all.append(writer.submit(note(str(number))))  # type: ignore[arg-type]
+        queued.append(writer.submit(note(str(number))))
         await asyncio.sleep(0)  # each in a turn of its own
     assert writer.depth == 22  # the gate's, too
     gate.open.set()
-    await asyncio.gather(gated, *await_all)
+    await asyncio.gather(gated, *queued)
     assert statements.count("COMMIT") == 1
     assert writer.depth == 0
 
@@ -163,8 +164,28 @@ async def test_nothing_is_taken_after_the_close(path: Path, caplog: pytest.LogCa
     await writer.close()
     with pytest.raises(LedgerUnavailable):
         await writer.submit(note("late"))
+    assert caplog.text == ""
+    with pytest.raises(LedgerUnavailable):
+        await writer.submit(note("late"), until_committed=True)
+    assert "lost" in caplog.text
     writer.post(note("late"))
     assert "after the database was closed" in caplog.text
+
+
+async def test_an_idle_writer_notices_that_its_file_is_gone(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (writer_module, committer_module):
+        monkeypatch.setattr(module, "LOOK_S", 0.01)
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.01)
+    writer = Writer(connect(path), path)
+    aside = path.rename(path.with_name("aside"))
+    while writer.healthy:
+        await asyncio.sleep(0)
+    aside.rename(path)
+    while not writer.healthy:
+        await asyncio.sleep(0)
+    await writer.close()
 
 
 async def test_a_posted_work_is_committed_though_nobody_submits(

@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import gc
-import os
 import random
-import sys
 import weakref
 
 import pytest
@@ -15,21 +13,15 @@ from proxy.upstream.client import UpstreamClient
 from proxy.upstream.connection import Connection
 from proxy.upstream.request import Deadlines
 from tests.support.asking import PATIENT, ask, ask_whole, eventually, impatient
+from tests.support.descriptors import open_descriptors
 from tests.support.replies import End, Reply, chat, chat_stream, hang, reset
 from tests.support.upstream import Upstream
 
 CALLS = 2000
 AT_ONCE = 50
-DESCRIPTORS = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
 
 
-def open_descriptors() -> int:
-    return len(os.listdir(DESCRIPTORS))
-
-
-async def call(
-    client: UpstreamClient, upstream: Upstream, size: int, deadlines: Deadlines = PATIENT
-) -> None:
+async def call(client: UpstreamClient, upstream: Upstream, size: int, deadlines: Deadlines = PATIENT) -> None:
     response = await ask(client, upstream, body=b"x" * size, deadlines=deadlines)
     try:
         while await response.read() is not None:

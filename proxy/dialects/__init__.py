@@ -1,0 +1,1 @@
+"""Anthropic Messages and OpenAI Responses, to and from chat completions: data in, data out."""

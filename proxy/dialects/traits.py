@@ -1,0 +1,43 @@
+"""What a Chat provider takes beyond, or short of, what any OpenAI-compatible server takes."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTraits:
+    """How to write a Chat request for one provider; the defaults suit an unknown server.
+
+    Source: docs/providers.md, "Peculiarities"
+    """
+
+    #: How reasoning is asked for: none | reasoning_effort | thinking_type | enable_thinking.
+    reasoning_switch: str = "none"
+    #: The assistant's `reasoning_content` must come back with its tool calls.
+    replays_reasoning: bool = False
+    #: Knows the role `developer`; the others know it as `system`.
+    developer_role: bool = False
+    #: max_tokens | max_completion_tokens
+    length_field: str = "max_tokens"
+    #: Takes `parallel_tool_calls`.
+    parallel_tool_calls: bool = True
+    #: Takes `strict` on tools.
+    strict_tools: bool = False
+    #: Takes what only OpenAI's own API has: `metadata`, `prompt_cache_key`, `verbosity` and their like.
+    openai_fields: bool = False
+
+
+def reasoning_members(traits: ChatTraits, effort: str) -> dict[str, object]:
+    """Return the members by which the provider is asked to reason with this effort.
+
+    `effort` is OpenAI's: none, minimal, low, medium, high and whatever comes to be added. Providers
+    that can only switch reasoning on or off take `none` and `minimal` for off.
+    """
+    thinks = effort not in ("none", "minimal")
+    match traits.reasoning_switch:
+        case "reasoning_effort":
+            return {"reasoning_effort": effort}
+        case "thinking_type":
+            return {"thinking": {"type": "enabled" if thinks else "disabled"}}
+        case "enable_thinking":
+            return {"enable_thinking": thinks}
+    return {}
