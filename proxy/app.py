@@ -59,7 +59,7 @@ class App:
         self._flushing = asyncio.create_task(self._flush_last_used())
 
     @classmethod
-    async def open(cls, config: Config, log: Callable[[UsageRecord], None]) -> "App":
+    async def open(cls, config: Config, log: Callable[[UsageRecord, str | None], None]) -> "App":
         """Open the database and build the gateway on it.
 
         Raises StoreError when the database cannot be used, ConfigError when it does not fit the
@@ -74,7 +74,7 @@ class App:
             raise
 
     @classmethod
-    async def _build(cls, config: Config, database: Database, log: Callable[[UsageRecord], None]) -> "App":
+    async def _build(cls, config: Config, database: Database, log: Callable[[UsageRecord, str | None], None]) -> "App":
         clock = Clock(ZoneInfo(config.limits.timezone))
         settings, usage = SettingStore(database), UsageStore(database)
         admin_key = await AdminKey.open(settings, config.admin_key)

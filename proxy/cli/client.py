@@ -95,7 +95,7 @@ async def admin_client(config: Config) -> AsyncIterator[AdminClient]:
             yield AdminClient(http)
         return
     try:
-        app = await App.open(config, lambda record: None)
+        app = await App.open(config, lambda record, client_request_id: None)
         try:
             here = httpx2.ASGITransport(app.asgi)
             async with _http(here, "http://localhost", app.run_secret, config) as http:

@@ -14,9 +14,12 @@ FILTER_REASONS = frozenset({"content_filter", "sensitive"})
 
 
 class CallPiece(NamedTuple):
-    """A tool call, or as much of one as a delta brings. Empty text stands for what is missing."""
+    """A tool call, or as much of one as a delta brings; `place` is its index.
 
-    index: int | None
+    Empty text stands for what is missing.
+    """
+
+    place: int | None
     id: str
     name: str
     arguments: str

@@ -61,6 +61,7 @@ class PartWriter:
     dropped: Counter[str] = field(default_factory=Counter)
 
     def parts(self, blocks: list[Block]) -> list[Fields]:
+        """Return what a user says or a tool shows."""
         return [part for block in blocks for part in self._parts(block)]
 
     def tool_call(self, block: Block) -> Fields:
@@ -97,20 +98,31 @@ class PartWriter:
         self._count_unread(block)
         return text_of(block.value, "thinking", block.where)
 
+    def drop(self, block: Block) -> None:
+        self.dropped[f"content.{block.kind[:64]}"] += 1
+
     def _parts(self, block: Block) -> list[Fields]:
         match block.kind:
-            case "text":
-                parts = [self._text(block)]
-            case "image":
-                parts = [_image(block)]
             case "document":
-                parts = self._document(block)
+                self._count_unread(block)
+                return self._document(block)
             case "search_result":
-                parts = [self._search_result(block)]
-            case kind:
-                self.dropped[f"content.{kind[:64]}"] += 1
-                return []
-        self._count_unread(block)
+                self._count_unread(block)
+                return [self._search_result(block)]
+        return self._leaves([block])
+
+    def _leaves(self, blocks: list[Block]) -> list[Fields]:
+        """Return the parts of blocks that hold no others."""
+        parts = []
+        for block in blocks:
+            if block.kind == "text":
+                parts.append(self._text(block))
+            elif block.kind == "image":
+                parts.append(_image(block))
+            else:
+                self.drop(block)
+                continue
+            self._count_unread(block)
         return parts
 
     def _text(self, block: Block) -> Fields:
@@ -127,7 +139,7 @@ class PartWriter:
                 text = text_of(source, "data", f"{block.where}.source")
                 return [{"type": "text", "text": "\n".join([*described, text])}]
             case "content":
-                inner = self.parts(blocks_of(source.get("content"), f"{block.where}.source.content"))
+                inner = self._leaves(blocks_of(source.get("content"), f"{block.where}.source.content"))
                 return [*({"type": "text", "text": text} for text in described), *inner]
             case "base64" if self.traits.files:
                 name = described[0] if described else "document.pdf"
@@ -138,14 +150,18 @@ class PartWriter:
 
     def _search_result(self, block: Block) -> Fields:
         lines = [text for name in ("title", "source") if isinstance(text := block.value.get(name), str)]
-        inner = self.parts(blocks_of(block.value.get("content"), f"{block.where}.content"))
+        inner = self._leaves(blocks_of(block.value.get("content"), f"{block.where}.content"))
         lines += [part["text"] for part in inner if part["type"] == "text"]
         return {"type": "text", "text": "\n".join(lines)}
 
     def _count_unread(self, block: Block) -> None:
-        for name in block.value.keys() - _READ[block.kind]:
-            if not (name == "cache_control" and block.kind == "text" and self.traits.keeps_cache_control):
+        read = _READ[block.kind]
+        for name, value in block.value.items():
+            if name not in read and value is not None and not self._keeps(name, block.kind):
                 self.dropped[f"content.{name[:64]}"] += 1
+
+    def _keeps(self, name: str, kind: str) -> bool:
+        return self.traits.keeps_cache_control and name == "cache_control" and kind == "text"
 
 
 def _image(block: Block) -> Fields:
@@ -156,7 +172,9 @@ def _image(block: Block) -> Fields:
         case "url":
             url = text_of(source, "url", f"{block.where}.source")
         case _:
-            raise invalid(f"{block.where}.source", "must be base64 data or a URL; this model takes no file ids")
+            raise invalid(
+                f"{block.where}.source", "must be base64 data or a URL; this model takes no file ids"
+            )
     return {"type": "image_url", "image_url": {"url": url}}
 
 

@@ -87,7 +87,9 @@ def _image(part: Fields, param: str) -> Fields:
     if isinstance(url, dict):  # as in Chat
         url, detail = url.get("url"), url.get("detail")
     if not isinstance(url, str):
-        raise members.invalid(f"{param}.image_url", "must be a URL or a data: URL; the file API is not served here")
+        raise members.invalid(
+            f"{param}.image_url", "must be a URL or a data: URL; the file API is not served here"
+        )
     image = {"url": url}
     if detail in ("low", "high"):
         image["detail"] = detail
@@ -97,6 +99,8 @@ def _image(part: Fields, param: str) -> Fields:
 def _file(part: Fields, param: str) -> Fields:
     data = part.get("file_data")
     if not isinstance(data, str):
-        raise members.invalid(f"{param}.file_data", "must hold the file itself; ids and URLs of files cannot be sent on")
+        raise members.invalid(
+            f"{param}.file_data", "must hold the file itself; ids and URLs of files cannot be sent on"
+        )
     name = members.optional_text(part.get("filename"), f"{param}.filename")
     return {"type": "file", "file": {"filename": name or "file", "file_data": data}}

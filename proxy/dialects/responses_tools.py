@@ -86,7 +86,10 @@ class OfferedTools:
             return members.text(choice.get("mode"), "tool_choice.mode")
         if kind in _CALLABLE:
             name = members.text(_inner(choice, kind).get("name"), "tool_choice.name")
-            return {"type": "function", "function": {"name": self.function_name(choice.get("namespace"), name)}}
+            return {
+                "type": "function",
+                "function": {"name": self.function_name(choice.get("namespace"), name)},
+            }
         raise members.invalid(
             "tool_choice",
             f"forces {quoted(kind)}, which cannot be offered to this model's provider; "

@@ -1,6 +1,7 @@
 """What a Chat provider takes beyond, or short of, what any OpenAI-compatible server takes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,30 @@ class ChatTraits:
     strict_tools: bool = False
     #: Takes what only OpenAI's own API has: `metadata`, `prompt_cache_key`, `verbosity` and their like.
     openai_fields: bool = False
+    #: The efforts that it knows; any other is sent as the next one up.
+    efforts: tuple[str, ...] = ("low", "medium", "high")
+    #: Takes `temperature` and `top_p`.
+    sampling: bool = True
+    #: Takes `top_k`.
+    top_k: bool = False
+    #: How many stop sequences it takes.
+    max_stops: int = 4
+    #: Takes system messages other than the first; elsewhere they become the user's text.
+    late_system: bool = False
+    #: Honours `cache_control` on parts of content.
+    keeps_cache_control: bool = False
+    #: Takes PDF files as parts of content.
+    files: bool = False
+    #: Takes `response_format` of type `json_schema`; the others are told the schema.
+    json_schema: bool = True
+    #: How a tool call is demanded: required | any; None where it cannot be.
+    tool_choice_required: str | None = "required"
+    #: The member of a last, assistant message that has it continued: prefix | partial; None where it cannot be.
+    prefill_field: str | None = None
+    #: Where the end user's id goes: user | user_id; None where nowhere.
+    user_field: str | None = "user"
+    #: Members that every tool call of the history needs: a thought signature, at Gemini.
+    call_extras: Mapping[str, object] = field(default_factory=dict)
 
 
 def reasoning_members(traits: ChatTraits, effort: str) -> dict[str, object]:

@@ -80,7 +80,8 @@ class Services:
     client: UpstreamClient
     usage: UsageStore
     clock: Clock
-    log: Callable[[UsageRecord], None]
+    #: Takes the record of each exchange that ended, and the id that the client itself gave it.
+    log: Callable[[UsageRecord, str | None], None]
 
 
 class _Interrupted(Exception):
@@ -285,7 +286,7 @@ class Exchange:
         record = self._account.close(finish, status, error.code if error else None)
         committed = self._services.usage.settle(record)
         await _patiently(committed, COMMIT_PATIENCE_S)
-        self._services.log(record)
+        self._services.log(record, self.admitted.request.client_request_id)
         return record
 
     def _interruption(self) -> SluiceError | None:

@@ -1,5 +1,6 @@
 """Reports: what was used, and what it cost. All of them read the daily sums alone."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
@@ -54,19 +55,19 @@ class Reports:
         if query.group_by is not None and query.group_by not in GROUPS:
             raise _bad("group_by", f"must be one of {', '.join(GROUPS)}")
         currency = self._config().billing.currency
-        by = {name: await self._sums(start, end, query, name) for name in ("provider", "model", "day")}
+        names = list(dict.fromkeys(("provider", "model", "day", query.group_by or "day")))
+        found = await asyncio.gather(*(self._sums(start, end, query, name) for name in names))
+        by = dict(zip(names, found, strict=True))
         report: Json = {
             "object": "usage",
             "period": {"start_date": start, "end_date": end},
             **_figures(by["day"], currency),
             "currency": currency,
         }
-        for name, sums in by.items():
-            report[f"by_{name}"] = [_line(name, item, currency) for item in sums]
-        if query.group_by is not None:
-            name = query.group_by
-            groups = by[name] if name in by else await self._sums(start, end, query, name)
-            report["data"] = [{name: _value(item, name), **_figures([item], currency)} for item in groups]
+        for name in ("provider", "model", "day"):
+            report[f"by_{name}"] = [_line(name, item, currency) for item in by[name]]
+        if (name := query.group_by) is not None:
+            report["data"] = [{name: _value(item, name), **_figures([item], currency)} for item in by[name]]
         return report
 
     async def quotas(self, keys: Sequence[ApiKey]) -> dict[str, QuotaState]:

@@ -77,6 +77,14 @@ class ClientRequest:
         """The largest output that the client allows."""
         return max(self.lengths.values(), default=None)
 
+    @property
+    def client_request_id(self) -> str | None:
+        """The id that the client gave its request; it is only logged."""
+        for name, value in self.headers:
+            if name == b"x-request-id":
+                return value.decode("latin-1")
+        return None
+
     def estimated_input(self, model: str) -> int:
         """Return the estimate of the input in LLM tokens, as `model` would count it.
 

@@ -5,6 +5,8 @@ copied or awaited per block. docs/adr/0003-own-upstream-transport.md
 """
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Callable
 from functools import partial
 from typing import cast
@@ -157,7 +159,7 @@ class Connection(asyncio.Protocol):
         receive the message body […] the client SHOULD immediately cease transmitting". An early
         answer of success has to wait until the rest is sent.
         """
-        return self._inbox is not inbox or inbox.status >= 300
+        return self._inbox is not inbox or inbox.status >= 300 or self._transport.is_closing()
 
     def pause_writing(self) -> None:
         self._writable = False
@@ -201,12 +203,28 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
+        if self._inbox is not None and not self._sent:
+            self._hear_out()
         self._end(error)
         # Nothing may refer back to this, or the memory of many connections waits for the collector.
         self._watch.close()
         self._parser.close()
         del self._transport
         self._on_lost(self)
+
+    def _hear_out(self) -> None:
+        """Receive what the upstream said before it broke off a request that it did not want.
+
+        The transport gives up at the first failed write, even if an answer waits to be read: RFC
+        9112 9.6 tells how a server that closes after a refusal can make the client lose it.
+        """
+        sock = self._transport.get_extra_info("socket")
+        if sock is None or self._transport.get_extra_info("sslcontext") is not None:
+            return
+        # Once there is nothing more, recv() raises what the connection broke of.
+        with contextlib.suppress(OSError), socket.fromfd(sock.fileno(), sock.family, sock.type) as copy:
+            while self._inbox is not None and not self._paused and (data := copy.recv(PIECE_BYTES)):
+                self.data_received(data)
 
     # Ends
 

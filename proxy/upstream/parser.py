@@ -77,9 +77,10 @@ class AnswerParser:
             raise InvalidAnswer("bytes after the end of the answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if len(self._headers) >= MAX_HEADERS:
+        headers = self._headers
+        if len(headers) >= MAX_HEADERS:
             raise InvalidAnswer(f"more than {MAX_HEADERS} headers")
-        self._headers.append((name.lower(), value))
+        headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         status = self._http.get_status_code()

@@ -68,7 +68,7 @@ async def gateway(
     """Run a gateway with these sections of the configuration until the end of the block."""
     config = load(configuration(directory, **settings), environ or {})
     records: list[UsageRecord] = []
-    app = await App.open(config, records.append)
+    app = await App.open(config, lambda record, client_request_id: records.append(record))
     await app.first_secrets()
     started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     hooks = Hooks(

@@ -424,6 +424,18 @@ async def test_refusal_while_the_body_is_still_sent(
     assert upstream.links[0].received_bytes < 32 * MIB
 
 
+@pytest.mark.parametrize("size", [100_000, 8 * MIB])
+async def test_refusal_by_a_server_that_closes_at_once(client: UpstreamClient, size: int) -> None:
+    """The refusal and the reset that follows it come while the client is writing."""
+    reply = error(413, "too large").before_body().then(End.CLOSE)
+    async with Upstream(threaded=True) as upstream:
+        for _ in range(20):
+            upstream.reply(reply)
+            response = await ask(client, upstream, body=b"x" * size)
+            assert (response.status, await response.read_all(MIB)) == (413, reply.body)
+            await upstream.all_closed()
+
+
 async def test_early_success_waits_until_the_body_is_sent(client: UpstreamClient, upstream: Upstream) -> None:
     reply = chat_stream("a").gated().before_body()
     upstream.reply(reply)
