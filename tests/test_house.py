@@ -12,7 +12,10 @@ PACKAGE = ROOT / "proxy"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 #: From top to bottom: each may import what stands below it, and its own folder.
-ROWS = ["__main__", "cli", "app", "logs", "web", "gateway", "store", "upstream", "dialects", "config", "core", "__init__"]
+ROWS = [
+    *("__main__", "cli", "app", "web", "gateway", "store", "upstream", "dialects", "logs", "config"),
+    *("core", "__init__"),
+]
 #: Side by side: neither may know the other.
 APART = [("store", "upstream"), ("upstream", "dialects"), ("store", "config"), ("dialects", "config")]
 #: What does I/O, or reads clocks or chance.

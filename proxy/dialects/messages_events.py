@@ -110,7 +110,7 @@ class _Calls:
     def find(self, piece: chat.CallPiece) -> tuple[StreamedCall, bool]:
         """Return the call that a piece belongs to, and whether it is a new one.
 
-        By index, else by id, else the last: a piece with a name after arguments begins another.
+        By index, else by id, else the last: a name after whole arguments begins another.
         """
         if piece.index is not None:
             known = self._by_index.get(piece.index)
@@ -120,7 +120,7 @@ class _Calls:
             known = self._by_id.get(piece.id)
         else:
             known = self._all[-1] if self._all else None
-            if known is not None and piece.name and known.ready:
+            if known is not None and piece.name and known.complete:
                 known = None
         return (self._new(piece), True) if known is None else (known, False)
 

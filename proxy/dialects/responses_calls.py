@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from proxy.dialects.chat_reading import CallPiece
 from proxy.dialects.responses_context import Ids, Tool
+from proxy.dialects.responses_items import CallItem
 
 
 class CallIds:
@@ -25,13 +26,15 @@ class CallIds:
 class StreamedCall:
     """What is known of a call that comes in pieces."""
 
-    __slots__ = ("_all", "_cumulative", "_tools", "id", "name", "waiting")
+    __slots__ = ("_all", "_cumulative", "_tools", "id", "item", "name", "waiting")
 
     def __init__(self, id: str, tools: Mapping[str, Tool]) -> None:
         self.id = id
         self.name = ""
         #: Arguments that came while it was not ready.
-        self.waiting = ""
+        self.waiting: list[str] = []
+        #: Once it was.
+        self.item: CallItem | None = None
         self._tools = tools
         self._all = ""
         self._cumulative: bool | None = None
@@ -43,11 +46,15 @@ class StreamedCall:
             self.name in self._tools or bool(self.waiting) or not self._may_go_on(self.name)
         )
 
-    def take_name(self, piece: str) -> None:
-        """Take the name, which some providers repeat on every piece, and some send in pieces."""
-        if self.name not in self._tools:
-            joined = self.name + piece
-            self.name = joined if self._may_go_on(joined) else self.name or piece
+    def take(self, piece: CallPiece, arguments: str) -> None:
+        """Take a piece that came before the call was ready, with what is new of its arguments."""
+        self.id = self.id or piece.id
+        if piece.name and self.name not in self._tools:
+            # Some providers repeat the name on every piece, and some send it in pieces.
+            joined = self.name + piece.name
+            self.name = joined if self._may_go_on(joined) else self.name or piece.name
+        if arguments:
+            self.waiting.append(arguments)
 
     def new(self, arguments: str) -> str:
         """Return what is new in a piece of the arguments: some providers repeat all of them each time.

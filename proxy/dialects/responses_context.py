@@ -35,6 +35,10 @@ class ResponsesContext:
     summaries: bool = False
     encrypted: bool = False
 
+    def tool(self, function: str) -> Tool:
+        """Return what a called function is to the client; models call some that were never offered."""
+        return self.tools.get(function) or Tool(function)
+
 
 @dataclass(frozen=True, slots=True)
 class ResponsesRequest:

@@ -53,11 +53,13 @@ SUMMARY = PartKind(
 class Part:
     """One text of an item, in the pieces in which it came."""
 
-    __slots__ = ("kind", "pieces")
+    __slots__ = ("delta_head", "kind", "pieces")
 
     def __init__(self, kind: PartKind, text: str = "") -> None:
         self.kind = kind
         self.pieces = [text] if text else []
+        #: While it is streamed: how the events of its pieces begin.
+        self.delta_head = b""
 
     @property
     def text(self) -> str:
@@ -70,24 +72,23 @@ class Part:
 class TextItem:
     """A message or a reasoning item."""
 
-    __slots__ = ("_encrypted", "id", "parts", "status", "type")
+    __slots__ = ("_encrypted", "id", "index", "parts", "status", "type")
 
-    def __init__(self, type: str, ids: Ids, context: ResponsesContext) -> None:
+    def __init__(self, type: str, parts: list[Part], context: ResponsesContext, ids: Ids) -> None:
         self.type = type
         self.id = ids("msg" if type == "message" else "rs")
+        #: While it is streamed: its place in the output.
+        self.index = 0
         self.status = IN_PROGRESS
-        self.parts: list[Part] = []
-        self._encrypted = context.encrypted
+        self.parts = parts
+        self._encrypted = context.encrypted and type == "reasoning"
 
     def as_json(self) -> Fields:
         item: Fields = {"type": self.type, "id": self.id, "status": self.status}
-        if self.type == "message":
-            item |= {"role": "assistant", "content": []}
-        else:
-            item["summary"] = []
+        item |= {"role": "assistant", "content": []} if self.type == "message" else {"summary": []}
         for part in self.parts:
             item.setdefault(part.kind.place, []).append(part.as_json())
-        if self.type == "reasoning" and self._encrypted and self.status != IN_PROGRESS:
+        if self._encrypted and self.status != IN_PROGRESS:
             item["encrypted_content"] = sealed("".join(part.text for part in self.parts))
         return item
 
@@ -95,12 +96,14 @@ class TextItem:
 class CallItem:
     """A call of one of the client's tools."""
 
-    __slots__ = ("_freeform", "_pieces", "call_id", "id", "status", "tool")
+    __slots__ = ("_freeform", "_pieces", "call_id", "delta_head", "id", "index", "status", "tool")
 
     def __init__(self, tool: Tool, call_id: str, ids: Ids) -> None:
         self.tool = tool
         self.id = ids("ctc" if tool.custom else "fc")
         self.call_id = call_id
+        self.index = 0
+        self.delta_head = b""
         self.status = IN_PROGRESS
         self._freeform = FreeformInput() if tool.custom else None
         self._pieces: list[str] = []

@@ -203,7 +203,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
-        if self._inbox is not None and not self._sent:
+        if self._inbox is not None and error is not None:
             self._hear_out()
         self._end(error)
         # Nothing may refer back to this, or the memory of many connections waits for the collector.

@@ -1,15 +1,14 @@
+"""What is sent, what is handed on, and how it is read."""
+
 import asyncio
-import io
 import logging
-from pathlib import Path
 
 import pytest
 
-from proxy.core.errors import Progress, UpstreamError, UpstreamTimeout
+from proxy.core.errors import Progress, UpstreamError
 from proxy.upstream.client import UpstreamClient
 from proxy.upstream.connection import MAX_UNREAD_BYTES
-from proxy.upstream.request import BodyFile
-from tests.support.asking import ask, ask_whole, eventually, failure_of, impatient
+from tests.support.asking import ask, ask_whole, eventually, failure_of
 from tests.support.replies import (
     End,
     Framing,
@@ -18,7 +17,6 @@ from tests.support.replies import (
     chat_stream,
     error,
     hang,
-    hang_up,
     raw,
     redirect,
     reset,
@@ -116,7 +114,7 @@ ANSWERS: dict[str, tuple[Reply, bool]] = {
 async def test_answers(
     client: UpstreamClient, upstream: Upstream, reply: Reply, kept: bool, piece: int | None
 ) -> None:
-    if piece is not None and len(b"".join(reply.steps())) > 10_000:
+    if piece is not None and len(reply.body) > 10_000:
         piece *= 1000
     upstream.reply(reply if piece is None else reply.in_pieces(piece))
     assert await ask_whole(client, upstream) == b"hello"
@@ -167,139 +165,21 @@ async def test_blocks_that_wait_are_joined(client: UpstreamClient, upstream: Ups
     assert await response.read() == reply.body
 
 
-# Keeping connections
-
-
-async def test_one_connection_serves_one_request_after_the_other(
-    client: UpstreamClient, upstream: Upstream
-) -> None:
-    for _ in range(3):
-        await ask_whole(client, upstream)
-    assert (len(upstream.requests), len(upstream.links)) == (3, 1)
-    assert (client.open_connections, client.idle_connections) == (1, 1)
-
-
-async def test_requests_at_once_have_a_connection_each(client: UpstreamClient, upstream: Upstream) -> None:
-    await asyncio.gather(*(ask_whole(client, upstream) for _ in range(5)))
-    assert len(upstream.links) == 5
-    assert (client.open_connections, client.idle_connections) == (5, 5)
-
-
-async def test_connection_used_last_is_used_next(client: UpstreamClient, upstream: Upstream) -> None:
-    replies = [sse("a").gated(), sse("b").gated()]
-    upstream.reply(*replies)
-    responses = [await ask(client, upstream) for _ in replies]
-    for index in (1, 0):
-        replies[index].open_all()
-        await responses[index].read_all(MIB)
-    await ask_whole(client, upstream)
-    assert [len(link.requests) for link in upstream.links] == [2, 1]
-
-
-async def test_finished_answer_frees_its_connection_before_it_is_read(
-    client: UpstreamClient, upstream: Upstream
-) -> None:
-    upstream.reply(text("first"), text("second"))
-    first = await ask(client, upstream)
-    second = await ask(client, upstream)
-    assert await second.read_all(MIB) == b"second"
-    assert await first.read_all(MIB) == b"first"
-    assert len(upstream.links) == 1
-
-
-async def test_close_of_an_unfinished_answer_closes_the_connection(
-    client: UpstreamClient, upstream: Upstream
-) -> None:
-    upstream.reply(chat_stream("a").broken(2, End.HANG))
-    response = await ask(client, upstream)
-    assert await response.read()
-    response.close()
-    response.close()
-    await upstream.all_closed()
-    with pytest.raises(RuntimeError, match="closed by its reader"):
-        await response.read()
-    assert client.idle_connections == 0
-
-
-async def test_close_of_a_finished_answer_keeps_the_connection(
-    client: UpstreamClient, upstream: Upstream
-) -> None:
-    response = await ask(client, upstream)
-    await response.read_all(MIB)
-    response.close()
-    response.close()
-    assert (client.open_connections, client.idle_connections) == (1, 1)
-
-
-async def test_bytes_on_an_idle_connection_close_it(client: UpstreamClient, upstream: Upstream) -> None:
-    await ask_whole(client, upstream)
-    upstream.links[0].transport.write(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
-    await upstream.all_closed()
-    assert client.idle_connections == 0
-    await ask_whole(client, upstream)
-    assert len(upstream.links) == 2
-
-
-@pytest.mark.parametrize("end", [End.CLOSE, End.RESET])
-async def test_idle_connection_that_the_upstream_closes_is_forgotten(
-    client: UpstreamClient, upstream: Upstream, end: End
-) -> None:
-    await ask_whole(client, upstream)
-    upstream.close_links(end)
-    await upstream.all_closed()
-    await eventually(lambda: client.open_connections == 0)
-    assert client.idle_connections == 0
-
-
-# Connections that the upstream closes just as they are used again
-
-
-@pytest.mark.parametrize("reply", [hang_up(), reset()], ids=["closed", "reset"])
-async def test_stale_connection_is_replaced_silently(
-    client: UpstreamClient, upstream: Upstream, reply: Reply
-) -> None:
-    await ask_whole(client, upstream)
-    upstream.reply(reply, text("hello"))
-    assert await ask_whole(client, upstream) == b"hello"
-    assert len(upstream.links) == 2
-
-
-@pytest.mark.parametrize("end", [End.CLOSE, End.RESET])
-async def test_connection_closed_in_the_same_moment_is_replaced(
-    client: UpstreamClient, upstream: Upstream, end: End
-) -> None:
-    await ask_whole(client, upstream)
-    upstream.links[0].finish(end)  # what the client's socket will hear of when it has written
-    upstream.reply(text("hello"))
-    assert await ask_whole(client, upstream) == b"hello"
-    assert len(upstream.links) == 2
-
-
-async def test_stale_connection_is_replaced_once(client: UpstreamClient, upstream: Upstream) -> None:
-    await asyncio.gather(*(ask_whole(client, upstream) for _ in range(3)))
-    upstream.reply(hang_up(), hang_up(), text("never"))
-    _, failure = await failure_of(client, upstream)
-    assert (failure.code, failure.progress) == ("upstream_reset", Progress.SENT)
-    assert len(upstream.requests) == 3 + 2
-
-
 @pytest.mark.parametrize(
-    ("reply", "code"),
+    ("path", "headers"),
     [
-        (chat().cut(3, End.RESET), "upstream_reset"),
-        (chat().cut(3, End.CLOSE), "upstream_invalid_response"),
-        (hang(), "upstream_first_byte_timeout"),
+        (b"/v1\r\nx: y", []),
+        (b"/v1", [(b"x", b"y\r\nz: injected")]),
+        (b"/v1", [(b"x", b"y\nz: injected")]),
+        (b"/v1", [(b"x\r", b"y")]),
     ],
-    ids=["after a byte", "closed after a byte", "slow"],
 )
-async def test_other_failures_of_a_reused_connection_are_not_repeated(
-    client: UpstreamClient, upstream: Upstream, reply: Reply, code: str
+async def test_line_breaks_cannot_be_smuggled_into_a_request(
+    client: UpstreamClient, upstream: Upstream, path: bytes, headers: list[tuple[bytes, bytes]]
 ) -> None:
-    await ask_whole(client, upstream)
-    upstream.reply(reply)
-    _, failure = await failure_of(client, upstream, deadlines=impatient(first_byte_s=0.05))
-    assert failure.code == code
-    assert len(upstream.requests) == 2
+    with pytest.raises(ValueError, match="line break"):
+        await ask(client, upstream, path=path, headers=headers)
+    assert upstream.links == []
 
 
 # Reading
@@ -374,115 +254,6 @@ async def test_slow_reader_stops_the_upstream(client: UpstreamClient, upstream: 
     assert link.sent_bytes < size / 2
     assert len(await response.read_all(size)) == size
     assert client.idle_connections == 1
-
-
-# Request bodies
-
-
-@pytest.mark.parametrize("size", [1, 64 * 1024, 64 * 1024 + 1, 5 * MIB])
-@pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
-async def test_request_bodies(
-    client: UpstreamClient, upstream: Upstream, tmp_path: Path, size: int, on_disk: bool
-) -> None:
-    content = bytes(range(256)) * (size // 256) + b"z" * (size % 256)
-    path = tmp_path / "body"
-    path.write_bytes(content)
-    with path.open("rb") as file:
-        file.seek(size)  # wherever its writer left it
-        response = await ask(client, upstream, body=BodyFile(file, size) if on_disk else content, path=b"/x")
-        await response.read_all(MIB)
-    assert upstream.requests[0].body == content
-    assert client.idle_connections == 1
-
-
-async def test_body_on_disk_is_sent_again_on_a_replaced_connection(
-    client: UpstreamClient, upstream: Upstream
-) -> None:
-    await ask_whole(client, upstream)
-    upstream.reply(hang_up(), text("hello"))
-    response = await ask(client, upstream, body=BodyFile(io.BytesIO(b"b" * MIB), MIB))
-    assert await response.read_all(MIB) == b"hello"
-    assert [len(request.body) for request in upstream.requests[1:]] == [MIB, MIB]
-
-
-async def test_body_file_that_is_too_short(client: UpstreamClient, upstream: Upstream) -> None:
-    with pytest.raises(EOFError, match="ended before its 100 bytes"):
-        await ask(client, upstream, body=BodyFile(io.BytesIO(b"short"), 100))
-    await upstream.all_closed()
-    assert client.idle_connections == 0
-
-
-@pytest.mark.parametrize("end", [End.KEEP, End.CLOSE, End.HANG])
-async def test_refusal_while_the_body_is_still_sent(
-    client: UpstreamClient, upstream: Upstream, end: End
-) -> None:
-    reply = error(413, "too large").before_body().then(end)
-    upstream.reply(reply)
-    response = await ask(client, upstream, body=b"x" * 32 * MIB)
-    assert (response.status, await response.read_all(MIB)) == (413, reply.body)
-    await upstream.all_closed()
-    assert upstream.links[0].received_bytes < 32 * MIB
-
-
-@pytest.mark.parametrize("size", [100_000, 8 * MIB])
-async def test_refusal_by_a_server_that_closes_at_once(client: UpstreamClient, size: int) -> None:
-    """The refusal and the reset that follows it come while the client is writing."""
-    reply = error(413, "too large").before_body().then(End.CLOSE)
-    async with Upstream(threaded=True) as upstream:
-        for _ in range(20):
-            upstream.reply(reply)
-            response = await ask(client, upstream, body=b"x" * size)
-            assert (response.status, await response.read_all(MIB)) == (413, reply.body)
-            await upstream.all_closed()
-
-
-async def test_early_success_waits_until_the_body_is_sent(client: UpstreamClient, upstream: Upstream) -> None:
-    reply = chat_stream("a").gated().before_body()
-    upstream.reply(reply)
-    response = await ask(client, upstream, body=b"x" * 8 * MIB)
-    await upstream.until(lambda: len(upstream.requests[0].body) == 8 * MIB)
-    reply.open_all()
-    assert await response.read_all(MIB) == reply.body
-    assert client.idle_connections == 1
-
-
-async def test_upstream_that_stops_reading_the_body(client: UpstreamClient, upstream: Upstream) -> None:
-    upstream.reply(raw(end=End.HANG).before_body())
-    asking = asyncio.create_task(
-        ask(client, upstream, body=b"x" * 32 * MIB, deadlines=impatient(first_byte_s=0.2))
-    )
-    await upstream.received(1)
-    upstream.links[0].transport.pause_reading()
-    with pytest.raises(UpstreamTimeout, match=r"sent nothing for 0\.2 s") as caught:
-        await asking
-    assert (caught.value.code, caught.value.progress) == ("upstream_first_byte_timeout", Progress.SENT)
-
-
-@pytest.mark.parametrize("end", [End.CLOSE, End.RESET])
-async def test_upstream_that_breaks_while_the_body_is_sent(
-    client: UpstreamClient, upstream: Upstream, end: End
-) -> None:
-    upstream.reply(raw(end=end).before_body())
-    with pytest.raises(UpstreamError) as caught:
-        await ask(client, upstream, body=b"x" * 32 * MIB)
-    assert (caught.value.code, caught.value.progress) == ("upstream_reset", Progress.SENT)
-
-
-@pytest.mark.parametrize(
-    ("path", "headers"),
-    [
-        (b"/v1\r\nx: y", []),
-        (b"/v1", [(b"x", b"y\r\nz: injected")]),
-        (b"/v1", [(b"x", b"y\nz: injected")]),
-        (b"/v1", [(b"x\r", b"y")]),
-    ],
-)
-async def test_line_breaks_cannot_be_smuggled_into_a_request(
-    client: UpstreamClient, upstream: Upstream, path: bytes, headers: list[tuple[bytes, bytes]]
-) -> None:
-    with pytest.raises(ValueError, match="line break"):
-        await ask(client, upstream, path=path, headers=headers)
-    assert upstream.links == []
 
 
 # The client's own life

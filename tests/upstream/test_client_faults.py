@@ -156,7 +156,7 @@ SLOW: dict[str, tuple[Reply, Deadlines, str, Progress]] = {
         "upstream_first_byte_timeout", Progress.SENT,
     ),
     "headers and no body": (
-        chat_stream().broken(0, End.HANG), impatient(first_byte_s=0.05, idle_s=0.01),
+        chat_stream().broken(0, End.HANG), impatient(first_byte_s=0.3, idle_s=0.01),
         "upstream_first_byte_timeout", Progress.HEADERS,
     ),
     "stalled stream": (
@@ -170,7 +170,7 @@ SLOW: dict[str, tuple[Reply, Deadlines, str, Progress]] = {
         hang(), impatient(total_s=0.05), "upstream_total_timeout", Progress.SENT
     ),
     "too long in total, streaming": (
-        chat_stream("a").broken(2, End.HANG), impatient(total_s=0.05), "upstream_total_timeout", Progress.BODY
+        chat_stream("a").broken(2, End.HANG), impatient(total_s=0.3), "upstream_total_timeout", Progress.BODY
     ),
 }  # fmt: skip
 

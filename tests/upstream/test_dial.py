@@ -127,7 +127,7 @@ async def test_families_take_turns(
     monkeypatch: pytest.MonkeyPatch, found: list[tuple[int, str]], expected: str
 ) -> None:
     answers = [(family, socket.SOCK_STREAM, 6, "", (host, 80)) for family, host in found]
-    monkeypatch.setattr(dial.socket, "getaddrinfo", lambda *_, **__: answers)
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: answers)
     addresses = await dial._resolve("name.example", 80)
     assert "".join(where[0] for *_, where in addresses) == expected
 

@@ -25,7 +25,6 @@ async def test_idle_connections_are_limited(upstream: Upstream) -> None:
 async def test_idle_connections_are_closed_after_their_time(upstream: Upstream) -> None:
     client = UpstreamClient(keepalive_s=0.05)
     await burst(client, upstream, 3)
-    assert client.idle_connections == 3
     await upstream.all_closed()
     await eventually(lambda: client.open_connections == 0)
     await burst(client, upstream, 2)  # and again, with a new timer
