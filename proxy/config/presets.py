@@ -95,7 +95,7 @@ _ROWS = (
         aliases=("spark", "xfyun"),
         hosts=_only("https://spark-api-open.xf-yun.com"),
         variables=("SPARK_API_KEY", "XFYUN_API_PASSWORD"),
-        repair=("tool_calls",),
+        repair=("tool_index",),
         lists_models=False,
     ),
     Preset(
@@ -111,7 +111,6 @@ _ROWS = (
         messages="/anthropic",
         responses="/v1",
         variables=("MINIMAX_API_KEY",),
-        repair=("duplicate_final",),
     ),
     Preset(
         "moonshot",
@@ -211,7 +210,7 @@ _ROWS = (
         hosts=_only("https://generativelanguage.googleapis.com"),
         chat="/v1beta/openai",
         variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-        repair=("tool_calls",),
+        repair=("tool_index",),
     ),
     Preset(
         "groq",
@@ -226,7 +225,6 @@ _ROWS = (
         hosts=_only("https://api.mistral.ai"),
         variables=("MISTRAL_API_KEY",),
         stream_usage="never",
-        repair=("content_parts",),
     ),
     Preset(
         "openai",
@@ -246,7 +244,6 @@ _ROWS = (
         "together",
         hosts=_only("https://api.together.ai"),
         variables=("TOGETHER_API_KEY",),
-        repair=("finish_reason",),
     ),
     Preset(
         "xai",
@@ -254,7 +251,6 @@ _ROWS = (
         hosts={"intl": "https://api.x.ai", "us": "https://us.api.x.ai"},
         responses="/v1",
         variables=("XAI_API_KEY",),
-        repair=("finish_reason",),
         reasoning_apart=True,
     ),
     Preset(

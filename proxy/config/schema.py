@@ -108,10 +108,9 @@ class Overrides:
 #: What `Provider.repair` may name, and what each does to answers; nothing is done unasked.
 REPAIRS: Mapping[str, str] = MappingProxyType(
     {
-        "tool_calls": "gives each streamed tool call its index, and makes a lone tool call a list",
-        "finish_reason": 'an empty or unknown finish reason becomes "tool_calls" or "stop"',
-        "duplicate_final": "drops a last event that repeats the whole answer",
-        "content_parts": "content that is a list of parts becomes text and reasoning_content",
+        "tool_index": "numbers tool calls that come without an index, or not as a list",
+        "missing_done": "a stream that closes without a finish reason or [DONE] counts as complete",
+        "reasoning_alias": "renames reasoning to reasoning_content",
         "think_tags": "moves a leading <think>…</think> from content to reasoning_content",
     }
 )

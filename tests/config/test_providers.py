@@ -168,7 +168,7 @@ def test_a_provider_whose_keys_all_come_out_empty_is_inactive() -> None:
 
 def test_a_preset_gives_its_oddities_and_the_file_may_change_them() -> None:
     mistral = provider("mistral: {}")
-    assert (mistral.stream_usage, mistral.repair) == ("never", ("content_parts",))
+    assert (mistral.stream_usage, mistral.repair) == ("never", ())
     changed = provider("mistral: {stream_usage: auto, repair: []}")
     assert (changed.stream_usage, changed.repair) == ("auto", ())
     assert provider("xai: {}").reasoning_apart
