@@ -27,6 +27,7 @@ _LOOK_S = 0.05
 # Reports get 2 s of the database; a commit may wait 5 s for the disk.
 _TIMEOUT_S = 30.0
 _PAGE = 1000
+_REFERENCES = ("account", "plan", "name")
 
 
 class AdminClient:
@@ -72,7 +73,10 @@ class AdminClient:
         except ValueError:
             raise CommandFailed(f"The running server answered HTTP {response.status_code}.") from None
         if response.is_error:
-            raise CommandFailed(value["error"]["message"])
+            error = value["error"]
+            # An account or plan that does not exist was not found; any other wrong value is wrong use.
+            wrong_use = response.status_code == 400 and error.get("param") not in _REFERENCES
+            raise CommandFailed(error["message"], status=2 if wrong_use else 1)
         return value
 
 

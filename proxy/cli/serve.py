@@ -43,7 +43,7 @@ def serve(args: argparse.Namespace, environ: Mapping[str, str]) -> Output | None
     try:
         lock.acquire(wait_s=LOCK_S)
     except AlreadyRunning as error:
-        raise CommandFailed(f"{error}: one process at a time serves a database") from None
+        raise CommandFailed(f"{error}: one process at a time serves a database", status=2) from None
     except OSError as error:
         raise CommandFailed(_unwritable(Path(error.filename), error), status=2) from None
     logs = Logs(config.log)

@@ -23,6 +23,13 @@ _PERMIT = 60 * _SECOND_NS
 _CONCURRENCY_RETRY_S = 1.0
 
 
+# The rate-limit headers of answers: limit, remaining and reset, of requests and of tokens.
+_HEADER_NAMES = (
+    (b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-requests", b"x-ratelimit-reset-requests"),
+    (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens"),
+)
+
+
 class TokenBucket:
     """`limit` permits, at least one, refilled at `limit` / 60 per second."""
 
@@ -44,10 +51,11 @@ class TokenBucket:
         missing = count * _PERMIT - self._refilled(now_ns)
         return -(-missing // self.limit) if missing > 0 else 0
 
-    def full_in_ns(self, now_ns: int) -> int:
-        """Return how long until nothing is missing."""
-        missing = self.limit * _PERMIT - self._refilled(now_ns)
-        return -(-missing // self.limit) if missing else 0
+    def window(self, now_ns: int) -> "Window":
+        """Return what is left, and how long until nothing is missing."""
+        level = self._refilled(now_ns)
+        missing = self.limit * _PERMIT - level
+        return Window(self.limit, max(level // _PERMIT, 0), -(-missing // (self.limit * _SECOND_NS)))
 
     def take(self, count: int, now_ns: int) -> None:
         """Take permits, whether they are there or not; a negative count gives them back."""
@@ -173,20 +181,14 @@ class KeyLimiter:
 
     def headers(self, now_ns: int, day: str, day_ends_in_s: float) -> list[tuple[bytes, bytes]]:
         """Return the rate-limit headers of an answer."""
-        requests, tokens = self.windows(now_ns, day, day_ends_in_s)
         headers = []
-        if requests is not None:
-            headers += [
-                (b"x-ratelimit-limit-requests", b"%d" % requests.limit),
-                (b"x-ratelimit-remaining-requests", b"%d" % requests.remaining),
-                (b"x-ratelimit-reset-requests", duration(requests.resets_in_s).encode()),
-            ]
-        if tokens is not None:
-            headers += [
-                (b"x-ratelimit-limit-tokens", b"%d" % tokens.limit),
-                (b"x-ratelimit-remaining-tokens", b"%d" % tokens.remaining),
-                (b"x-ratelimit-reset-tokens", duration(tokens.resets_in_s).encode()),
-            ]
+        for window, (limit, remaining, reset) in zip(
+            self.windows(now_ns, day, day_ends_in_s), _HEADER_NAMES, strict=True
+        ):
+            if window is not None:
+                headers.append((limit, b"%d" % window.limit))
+                headers.append((remaining, b"%d" % window.remaining))
+                headers.append((reset, duration(window.resets_in_s).encode()))
         return headers
 
     def _turn_to(self, day: str) -> None:
@@ -262,9 +264,7 @@ def _tightest(
     bucket: TokenBucket | None, day_limit: int | None, day_used: int, now_ns: int, day_ends_in_s: float
 ) -> Window | None:
     """Return the window with least left, the day where both have as much."""
-    day_left = math.inf if day_limit is None else day_limit - day_used
-    if bucket is not None and (left := max(bucket.left(now_ns), 0)) < day_left:
-        return Window(bucket.limit, left, -(-bucket.full_in_ns(now_ns) // _SECOND_NS))
-    if day_limit is None:
-        return None
+    minute = None if bucket is None else bucket.window(now_ns)
+    if day_limit is None or (minute is not None and minute.remaining < day_limit - day_used):
+        return minute
     return Window(day_limit, max(day_limit - day_used, 0), math.ceil(day_ends_in_s))

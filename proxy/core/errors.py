@@ -152,6 +152,7 @@ class UpstreamFailure(SluiceError):
     type = "upstream_error"
     finish = "upstream_error"
     error_class = ErrorClass.SERVER
+    should_retry = True
     #: Whether another deployment may be tried, as long as no content reached the client.
     retryable = True
     #: Set by the transport.

@@ -86,10 +86,12 @@ def estimate_chat_input(messages: object, tools: object, family: Family, *, syst
     tally.add(system)
     without_role = isinstance(messages, str) + (system is not None)
     tally.overhead += _REPLY_PRIMER + _MESSAGE * without_role
-    definitions = [_compact(tool) for tool in tools] if isinstance(tools, list) else []
-    tally.overhead += _TOOL_DEFINITION * len(definitions)
+    if not isinstance(tools, list):
+        return _tokens(tally.milli_tokens())
+    tally.overhead += _TOOL_DEFINITION * len(tools)
+    definitions = b"".join(map(_compact, tools))
     # Compact JSON is nine tenths of it where the provider writes the definition its own way.
-    return _tokens(tally.milli_tokens() + family.milli_tokens(b"".join(definitions)) * 9 // 10)
+    return _tokens(tally.milli_tokens() + family.milli_tokens(definitions) * 9 // 10)
 
 
 class _Tally:

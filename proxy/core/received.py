@@ -97,15 +97,17 @@ class ReceivedOutput:
         except (msgspec.MsgspecError, RecursionError):
             return
         for choice in chunk.choices or ():
-            self._add(choice.text)
-            for part in (choice.delta, choice.message):
-                if part is not None:
-                    self._add_part(part)
+            if choice.text:
+                self._add(choice.text)
+            if choice.delta is not None:
+                self._add_part(choice.delta)
+            if choice.message is not None:
+                self._add_part(choice.message)
 
     def _add_part(self, part: _Delta) -> None:
-        self._add(part.content)
-        self._add(part.reasoning_content or part.reasoning)
-        self._add(part.refusal)
+        for text in (part.content, part.reasoning_content or part.reasoning, part.refusal):
+            if text:
+                self._add(text)
         for call in part.tool_calls or ():
             if call.function is not None:
                 self._add(call.function.name)

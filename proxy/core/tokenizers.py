@@ -3,10 +3,10 @@
 A weight per kind of word, letter, digit and sign, fitted for each family against its real
 tokenizer. docs/limits.md, "The estimate", has the table, where it comes from and how far it errs.
 
-Text is never walked character by character in Python. A table turns it into a plane: an integer
-with one bit for each byte, the first byte's highest, set where the byte belongs to a class.
-Shifting a plane onto itself compares all neighbours at once, so that a few operations on
-integers count all runs of a class, at about 70 MB/s for everything together.
+Text is never walked character by character in Python. A table turns it into one integer with four
+bits for each byte, the first byte's highest: a mark for the class that the byte belongs to.
+Shifting it onto itself compares all neighbours at once, so that a few operations on integers
+count the runs of all classes together, at about 110 MB/s.
 """
 
 import re
@@ -120,9 +120,13 @@ _WIDE_BLOCKS = (
 )
 
 
-def _table(members: bytes) -> bytes:
-    """Return the table that writes 1 for the bytes of a class and 0 for all others."""
-    return bytes(ord("1" if byte in members else "0") for byte in range(256))
+def _marks_table() -> bytes:
+    """Return the table that writes each byte's mark as a hexadecimal digit."""
+    table = bytearray(b"0") * 256
+    for mark, members in ((b"1", _LOWER), (b"2", _UPPER), (b"4", _SIGNS), (b"8", _DIGITS)):
+        for member in members:
+            table[member : member + 1] = mark
+    return bytes(table)
 
 
 def _wide_table() -> bytes:
@@ -133,26 +137,30 @@ def _wide_table() -> bytes:
     return bytes(table)
 
 
-_LOWER_TABLE, _UPPER_TABLE, _SIGN_TABLE, _DIGIT_TABLE = map(_table, (_LOWER, _UPPER, _SIGNS, _DIGITS))
+_MARKS_TABLE = _marks_table()
 _WIDE_TABLE = _wide_table()
 
 
 def count_classes(text: bytes, single_digits: bool = False) -> Classes:
     """Return how often each class occurs in a UTF-8 text."""
-    lower, upper, signs = (_plane(text, table) for table in (_LOWER_TABLE, _UPPER_TABLE, _SIGN_TABLE))
-    first_uppers, first_signs = _firsts(upper), _firsts(signs)
+    marks = int(b"0" + text.translate(_MARKS_TABLE), 16)
+    lower = int.from_bytes(b"\x11" * (len(text) // 2 + 1), "big")
+    letters, signs, digits = lower | lower << 1, lower << 2, lower << 3
+    firsts = marks & ~(marks >> 4)
+    # What further members of its run follow: three, five, six.
+    three = marks & marks << 4
+    three &= three << 8
+    five, six = three & three << 8, three & three << 12
     # A capital and the lower-case run after it are one word, unless capitals stand before it.
-    capitals = first_uppers & lower << 1
-    lower_six = _windows(lower, 6)
+    capitals = firsts >> 1 & marks << 4 & lower
+    first_signs = (firsts & signs).bit_count()
     narrow = Classes(
-        words=_firsts(lower).bit_count() + first_uppers.bit_count() - capitals.bit_count(),
-        long_letters=_windows(lower, 7).bit_count()
-        + _windows(upper, 7).bit_count()
-        + (first_uppers & lower_six << 1).bit_count(),
-        digits=_digit_groups(text, single_digits),
-        newlines=len(_NEWLINE.findall(text)),
-        signs=first_signs.bit_count(),
-        more_signs=signs.bit_count() - first_signs.bit_count(),
+        words=(firsts & letters).bit_count() - capitals.bit_count(),
+        long_letters=(six & letters | capitals & five << 4).bit_count(),
+        digits=(marks & digits).bit_count() if single_digits else _threes(marks & digits),
+        newlines=len(_NEWLINE.findall(text)) if b"\n" in text else 0,
+        signs=first_signs,
+        more_signs=(marks & signs).bit_count() - first_signs,
         others=len(text) - len(text.translate(None, _CONTROLS)),
     )
     if text.isascii():
@@ -175,26 +183,12 @@ def _with_wide(narrow: Classes, text: str) -> Classes:
     )
 
 
-def _plane(text: bytes, table: bytes) -> int:
-    return int(b"0" + text.translate(table), 2)
-
-
-def _firsts(plane: int) -> int:
-    """Return the plane with only the first of each run."""
-    return plane & ~(plane >> 1)
-
-
-def _windows(plane: int, width: int) -> int:
-    """Return the plane of all members that `width` - 1 further ones follow; six or seven."""
-    pairs = plane & plane << 1
-    fours = pairs & pairs << 2
-    return fours & fours << width - 4
-
-
-def _digit_groups(text: bytes, single: bool) -> int:
-    marks = text.translate(_DIGIT_TABLE)
-    if single:
-        return marks.count(b"1")
-    # Threes from the left of each run, and what is left of it: one, two or none.
-    marks = marks.replace(b"111", b"3")
-    return marks.count(b"3") + marks.count(b"1") - marks.count(b"11")
+def _threes(digits: int) -> int:
+    """Return how many groups of up to three the runs have; beyond 24 digits, by their sum."""
+    groups = 0
+    for _ in range(8):
+        if not digits:
+            return groups
+        groups += (digits & ~(digits >> 4)).bit_count()
+        digits &= digits >> 4 & digits >> 8 & digits >> 12
+    return groups - (-digits.bit_count() // 3)

@@ -4,7 +4,9 @@ Nothing here raises: what has no known shape says nothing. docs/dialects.md, "Wh
 """
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 Fields = dict[str, Any]
 
@@ -13,13 +15,10 @@ LENGTH_REASONS = frozenset({"length", "max_tokens", "model_context_window_exceed
 FILTER_REASONS = frozenset({"content_filter", "sensitive"})
 
 
-class CallPiece(NamedTuple):
-    """A tool call, or as much of one as a delta brings; `place` is its index.
+class CallPiece(msgspec.Struct, frozen=True):
+    """A tool call, or as much of one as a delta brings. Empty text stands for what is missing."""
 
-    Empty text stands for what is missing.
-    """
-
-    place: int | None
+    index: int | None
     id: str
     name: str
     arguments: str

@@ -24,7 +24,7 @@ _COUNTER = re.compile(r"(?:call|tool)?[_-]?\d{0,3}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What an answer must know of its request: the model as the client called it, and what it wants to see."""
+    """What an answer must know of its request. `model` is the name that the client used."""
 
     model: str
     thinking: bool = False
@@ -58,14 +58,13 @@ def message_from_chat(answer: Fields, *, id: str, asked: Asked, usage: Usage) ->
     if text := chat.content_of(message) + refusal:
         content.append({"type": "text", "text": text})
     ids = CallIds(id)
-    content += [
-        {"type": "tool_use", "id": ids.take(call.id), "name": call.name, "input": arguments_object(call.arguments)}
-        for call in calls
-    ]
+    for call in calls:
+        given = arguments_object(call.arguments)
+        content.append({"type": "tool_use", "id": ids.take(call.id), "name": call.name, "input": given})
     return {
         **opening(id, asked.model),
         "content": content or [{"type": "text", "text": ""}],
-        **ending(choice, calls[-1].arguments if calls else None, asked, refused=bool(refusal)),
+        **ending(choice, [call.arguments for call in calls[-1:]], asked, refused=bool(refusal)),
         "usage": usage_members(usage),
     }
 
@@ -74,19 +73,19 @@ def opening(id: str, model: str) -> Fields:
     return {"id": id, "type": "message", "role": "assistant", "model": model}
 
 
-def ending(choice: Fields, last_arguments: str | None, asked: Asked, *, refused: bool) -> Fields:
+def ending(choice: Fields, last_arguments: list[str], asked: Asked, *, refused: bool) -> Fields:
     """Return `stop_reason` and `stop_sequence`.
 
-    `choice` has the finish reason, `last_arguments` are those of the last tool call, None without
-    one. Tool calls count for more than what the provider calls its reason, unless the last is cut off.
+    `choice` has the finish reason; `last_arguments` are those of the last tool call, if there is
+    one. Calls count for more than what the provider calls its reason, unless the last is cut off.
     """
     finish = choice.get("finish_reason")
     reason = _STOP_REASONS.get(finish, "end_turn") if isinstance(finish, str) else "end_turn"
     matched = next(
         (stop for name in _MATCHED_STOPS if (stop := choice.get(name)) in asked.stop_sequences), None
     )
-    if last_arguments is not None:
-        is_cut_off = reason == "max_tokens" and parsed_object(last_arguments) is None
+    if last_arguments:
+        is_cut_off = reason == "max_tokens" and parsed_object(last_arguments[0]) is None
         return {"stop_reason": "max_tokens" if is_cut_off else "tool_use", "stop_sequence": None}
     if refused:
         reason = "refusal"

@@ -50,12 +50,14 @@ class _Text:
 class BlockStream:
     """Writes the events of content blocks."""
 
-    __slots__ = ("_delta", "_ids", "_index", "_kind", "_open", "_waiting")
+    __slots__ = ("_calls", "_delta", "_ids", "_index", "_kind", "_open", "_waiting")
 
     def __init__(self, ids: CallIds) -> None:
         self._ids = ids
         self._waiting: deque[_Text | StreamedCall] = deque()
         self._open: _Text | StreamedCall | None = None
+        # Calls of which a piece has come, and whether they could be opened then.
+        self._calls: dict[StreamedCall, bool] = {}
         self._index = -1
         # Of the open block, for speed: its kind of text, and the beginning of its deltas.
         self._kind: TextKind | None = None
@@ -74,19 +76,17 @@ class BlockStream:
         self._waiting.append(block)
         return self._advance()
 
-    def begin(self, call: StreamedCall) -> None:
-        """Take a tool call, of which nothing need be known yet."""
-        self._waiting.append(call)
-
-    def piece(self, call: StreamedCall, name: str, arguments: str) -> bytes:
-        """Write what a delta brings of a call that was begun."""
-        was_ready = call.ready
-        if name:
-            call.add_name(name)
-        passed = call.add(arguments) if arguments else ""
+    def call(self, call: StreamedCall, passed: str) -> bytes:
+        """Write a piece of a tool call, of which `passed` can be passed on."""
         if call is self._open:
             return self._delta + _encode(passed) + _DELTA_END if passed else b""
-        return self._advance() if call.ready and not was_ready else b""
+        was_ready = self._calls.get(call)
+        if was_ready:
+            return b""  # it waits for the open block, or is closed: then its arguments were whole
+        if was_ready is None:
+            self._waiting.append(call)
+        self._calls[call] = call.ready
+        return self._advance() if call.ready else b""
 
     def end(self) -> bytes:
         """Write all that waits, and close the last block; a message has at least one."""

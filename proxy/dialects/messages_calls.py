@@ -31,7 +31,8 @@ class StreamedCall:
 
     @property
     def complete(self) -> bool:
-        return parsed_object(self.arguments) is not None
+        """Whether the arguments are whole beyond doubt, so that no piece can come any more."""
+        return parsed_object(self.settled + "".join(self._doubtful)) is not None
 
     @property
     def settled(self) -> str:

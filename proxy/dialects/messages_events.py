@@ -6,9 +6,9 @@ import msgspec
 
 from proxy.core.entities import Usage
 from proxy.dialects import chat_reading as chat
+from proxy.dialects.chat_calls import StreamedCalls
 from proxy.dialects.messages_answer import Asked, CallIds, ending, opening, usage_members
 from proxy.dialects.messages_blocks import TEXT, THINKING, BlockStream
-from proxy.dialects.messages_calls import StreamedCall
 
 Fields = dict[str, Any]
 
@@ -25,8 +25,8 @@ _encode = msgspec.json.encode
 class MessageEvents:
     """Turns the chunks of one Chat stream into the bytes of a Messages stream.
 
-    Chunks that bring no content yield no bytes: the stream starts with the first content, with
-    `start`, or with `ending`. An error ends a stream in any state and needs nothing from here.
+    Chunks that bring no content yield no bytes: the stream starts with the first content, or when
+    `start`, `keep_alive` or `ending` is called. An error event may follow in any state.
     """
 
     __slots__ = ("_asked", "_blocks", "_calls", "_choice", "_estimate", "_id", "_refused", "_started")
@@ -37,7 +37,7 @@ class MessageEvents:
         self._asked = asked
         self._estimate = input_tokens
         self._blocks = BlockStream(CallIds(id))
-        self._calls = _Calls()
+        self._calls = StreamedCalls()
         self._choice: Fields = {}
         self._refused = False
         self._started = False
@@ -48,7 +48,7 @@ class MessageEvents:
         return self._choice.get("finish_reason") is not None
 
     def start(self) -> bytes:
-        """Return the start of the stream if it has not been sent: what a keep-alive needs before it."""
+        """Return the start of the stream, once: for when it must go out before any content."""
         if self._started:
             return b""
         self._started = True
@@ -60,6 +60,10 @@ class MessageEvents:
             "usage": usage_members(Usage(input_tokens=self._estimate)),
         }
         return _MESSAGE_START % _encode(message) + PING
+
+    def keep_alive(self) -> bytes:
+        """Return what tells a client that the stream is alive."""
+        return self.start() or PING
 
     def feed(self, chunk: Fields) -> bytes:
         """Return the events that a chunk brings, whatever it holds."""
@@ -74,8 +78,9 @@ class MessageEvents:
 
     def ending(self, usage: Usage) -> bytes:
         """Return the end of the stream: all that waits, and what is charged."""
-        calls = self._calls.named()
-        stop = ending(self._choice, calls[-1].arguments if calls else None, self._asked, refused=self._refused)
+        calls = [call for call in self._calls.all if call.name]
+        arguments = [call.arguments for call in calls[-1:]]
+        stop = ending(self._choice, arguments, self._asked, refused=self._refused)
         delta = _MESSAGE_DELTA % (_encode(stop), _encode(usage_members(usage)))
         return self.start() + self._blocks.end() + delta + _MESSAGE_STOP
 
@@ -90,48 +95,5 @@ class MessageEvents:
             out += self._blocks.text(TEXT, refusal)
         if delta.get("tool_calls"):
             for piece in chat.calls_of(delta):
-                call, is_new = self._calls.find(piece)
-                if is_new:
-                    self._blocks.begin(call)
-                out += self._blocks.piece(call, piece.name, piece.arguments)
+                out += self._blocks.call(*self._calls.add(piece))
         return out
-
-
-class _Calls:
-    """The tool calls of one answer, and to which of them each piece belongs."""
-
-    __slots__ = ("_all", "_by_id", "_by_index")
-
-    def __init__(self) -> None:
-        self._all: list[StreamedCall] = []
-        self._by_index: dict[int, StreamedCall] = {}
-        self._by_id: dict[str, StreamedCall] = {}
-
-    def find(self, piece: chat.CallPiece) -> tuple[StreamedCall, bool]:
-        """Return the call that a piece belongs to, and whether it is a new one.
-
-        By index, else by id, else the last: a name after whole arguments begins another.
-        """
-        if piece.index is not None:
-            known = self._by_index.get(piece.index)
-            if known is not None and piece.name and piece.id and known.id and piece.id != known.id:
-                known = None  # providers exist that give every call the index 0
-        elif piece.id:
-            known = self._by_id.get(piece.id)
-        else:
-            known = self._all[-1] if self._all else None
-            if known is not None and piece.name and known.complete:
-                known = None
-        return (self._new(piece), True) if known is None else (known, False)
-
-    def named(self) -> list[StreamedCall]:
-        return [call for call in self._all if call.name]
-
-    def _new(self, piece: chat.CallPiece) -> StreamedCall:
-        call = StreamedCall(piece.id)
-        self._all.append(call)
-        if piece.index is not None:
-            self._by_index[piece.index] = call
-        if piece.id:
-            self._by_id[piece.id] = call
-        return call

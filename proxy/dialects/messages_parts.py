@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.core.errors import BadRequest
 from proxy.dialects.messages_json import compact
+from proxy.dialects.messages_request import invalid, text_of
 from proxy.dialects.messages_turns import Block
 from proxy.dialects.traits import ChatTraits
 
@@ -26,18 +26,6 @@ _READ = {
 }
 
 
-def invalid(where: str, reason: str) -> BadRequest:
-    return BadRequest("invalid_value", f"{where!r} {reason}.", param=where)
-
-
-def text_of(fields: Fields, name: str, where: str) -> str:
-    """Return a member that has to be text."""
-    value = fields.get(name)
-    if not isinstance(value, str):
-        raise invalid(f"{where}.{name}", "must be a string")
-    return value
-
-
 def blocks_of(content: object, where: str) -> list[Block]:
     """Return content as blocks: it may be text alone, or nothing."""
     if content is None:
@@ -46,10 +34,11 @@ def blocks_of(content: object, where: str) -> list[Block]:
         return [Block(where, {"type": "text", "text": content})]
     if not isinstance(content, list):
         raise invalid(where, "must be a string or a list of blocks")
-    blocks = [Block(f"{where}[{position}]", value) for position, value in enumerate(content)]
-    for block in blocks:
-        if not isinstance(block.value, dict):
-            raise invalid(block.where, "must be an object")
+    blocks = []
+    for position, value in enumerate(content):
+        if not isinstance(value, dict):
+            raise invalid(f"{where}[{position}]", "must be an object")
+        blocks.append(Block(f"{where}[{position}]", value))
     return blocks
 
 

@@ -5,25 +5,15 @@ docs/dialects.md, "Messages over Chat"
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from proxy.dialects.messages_parts import PartWriter, blocks_of, invalid
+from proxy.dialects.messages_parts import PartWriter, blocks_of
+from proxy.dialects.messages_request import Translated, invalid
 from proxy.dialects.messages_to_chat_options import options_of
 from proxy.dialects.messages_turns import Block, Turn, merged, paired
 from proxy.dialects.traits import ChatTraits
 
 Fields = dict[str, Any]
-
-
-class Translated(NamedTuple):
-    """A request in another dialect, and how often each thing that it cannot say was left out.
-
-    Names of unknown things are the client's own text.
-    """
-
-    body: Fields
-    dropped: Mapping[str, int]
 
 
 def chat_request(body: Fields, traits: ChatTraits) -> Translated:

@@ -5,7 +5,7 @@ from typing import Any
 
 from proxy.dialects.messages_efforts import effort_for_budget, nearest_effort
 from proxy.dialects.messages_json import compact
-from proxy.dialects.messages_parts import invalid, text_of
+from proxy.dialects.messages_request import invalid, text_of
 from proxy.dialects.traits import ChatTraits, reasoning_members
 
 Fields = dict[str, Any]
@@ -15,7 +15,7 @@ _READ = _READ_ELSEWHERE | {
     *("max_tokens", "temperature", "top_p", "top_k", "stop_sequences", "stream"),
     *("tools", "tool_choice", "thinking", "output_config"),
 }
-_READ_OF_TOOLS = {"type", "name", "description", "input_schema", "strict"}
+_READ_OF_TOOLS = {"type", "name", "description", "input_schema"}
 
 
 def options_of(body: Fields, traits: ChatTraits, dropped: Counter[str]) -> tuple[Fields, list[str]]:
@@ -81,13 +81,12 @@ def _tool(tool: Fields, where: str, traits: ChatTraits, dropped: Counter[str]) -
     function: Fields = {"name": text_of(tool, "name", where)}
     if tool.get("description") is not None:
         function["description"] = tool["description"]
-    schema = tool.get("input_schema")
-    function["parameters"] = {"type": "object", "properties": {}} | (schema if isinstance(schema, dict) else {})
+    function["parameters"] = {"type": "object", "properties": {}} | _object(tool.get("input_schema"))
     read = _READ_OF_TOOLS
     if traits.strict_tools:
-        function |= {"strict": tool["strict"]} if tool.get("strict") is not None else {}
-    else:
-        read = read - {"strict"}
+        read = read | {"strict"}
+        if tool.get("strict") is not None:
+            function["strict"] = tool["strict"]
     dropped.update(f"tools.{name[:64]}" for name in tool.keys() - read if tool[name] is not None)
     return {"type": "function", "function": function}
 

@@ -7,7 +7,7 @@ without its result, a result without its call, results anywhere but directly beh
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 Fields = dict[str, Any]
 
@@ -17,16 +17,16 @@ NO_RESULT = "(no result)"
 _ORPHAN = "Result of an earlier tool call:"
 
 
-class Block(NamedTuple):
-    """One content block, and where it stands in the request: for errors."""
+class Block:
+    """One content block, its type, and where it stands in the request: for errors."""
 
-    where: str
-    value: Fields
+    __slots__ = ("kind", "value", "where")
 
-    @property
-    def kind(self) -> str:
-        kind = self.value.get("type")
-        return kind if isinstance(kind, str) else ""
+    def __init__(self, where: str, value: Fields) -> None:
+        kind = value.get("type")
+        self.kind: str = kind if isinstance(kind, str) else ""
+        self.value = value
+        self.where = where
 
 
 @dataclass(slots=True)

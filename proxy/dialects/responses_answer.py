@@ -1,16 +1,16 @@
-"""A whole Chat answer as a response. docs/dialects.md, "Responses: the answer\""""
+"""A whole Chat answer as a response. docs/dialects.md, "Responses over Chat" """
 
 from typing import Any
 
 from proxy.core.entities import Usage
 from proxy.core.metering import UsageMeter
 from proxy.dialects import chat_reading
-from proxy.dialects.responses_calls import CallIds
 from proxy.dialects.responses_context import Ids, ResponsesContext
 from proxy.dialects.responses_items import (
     COMPLETED,
     REFUSAL,
     TEXT,
+    CallIds,
     CallItem,
     Item,
     Part,

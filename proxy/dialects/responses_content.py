@@ -1,11 +1,10 @@
-"""Content of a Responses request as content of a Chat message. docs/dialects.md, "Content"
+"""Content of a Responses request as content of a Chat message. docs/dialects.md, "Responses over Chat"
 
 An image's URL is plain text in Responses and an object in Chat. What OpenAI keeps for its own
 customers (`file_id`) cannot be sent to anybody.
 """
 
 import json
-from typing import Any
 
 from proxy.dialects import responses_members as members
 from proxy.dialects.responses_members import Fields
@@ -19,19 +18,21 @@ _PLACES = {"image_url": "[image]", "file": "[file]", "input_audio": "[audio]"}
 _NO_OUTPUT = "(no output)"
 
 
-def message_content(content: object, param: str) -> str | list[Fields]:
+def message_content(content: object, param: str, *, files: bool) -> str | list[Fields]:
     """Return the content of a message: text where there is nothing else, since all providers take that.
+
+    `files`: the provider takes files.
 
     Raises:
         BadRequest: It has a part that Chat has no place for, or one that is malformed.
     """
-    parts = _parts(content, param)
+    parts = _parts(content, param, files)
     if all(part["type"] == "text" for part in parts):
         return _text_of(parts)
     return parts
 
 
-def output_content(output: object, param: str) -> tuple[str, list[Fields]]:
+def output_content(output: object, param: str, *, files: bool) -> tuple[str, list[Fields]]:
     """Return the text of a tool's output, and what else it has, which tool messages do not take.
 
     Raises:
@@ -41,7 +42,7 @@ def output_content(output: object, param: str) -> tuple[str, list[Fields]]:
         output = as_json(output, param)  # what a shell has written, and how it ended
     elif isinstance(output, dict):
         output = [output] if output.get("type") in _IMAGES else as_json(output, param)
-    parts = _parts(output, param)
+    parts = _parts(output, param, files)
     media = [part for part in parts if part["type"] != "text"]
     lines = [part["text"] if part["type"] == "text" else _PLACES[part["type"]] for part in parts]
     return "\n".join(lines) or _NO_OUTPUT, media
@@ -59,15 +60,15 @@ def _text_of(parts: list[Fields]) -> str:
     return "\n".join(part["text"] for part in parts)
 
 
-def _parts(content: object, param: str) -> list[dict[str, Any]]:
+def _parts(content: object, param: str, files: bool) -> list[Fields]:
     """Return the parts of Chat for a text, or for a list of parts of Responses."""
     if content is None or isinstance(content, str):
         return [{"type": "text", "text": content}] if content else []
     listed = members.objects(content, param)
-    return [_part(part, f"{param}[{position}]") for position, part in enumerate(listed)]
+    return [_part(part, f"{param}[{position}]", files) for position, part in enumerate(listed)]
 
 
-def _part(part: Fields, param: str) -> Fields:
+def _part(part: Fields, param: str, files: bool) -> Fields:
     kind = members.text(part.get("type"), f"{param}.type")
     if kind in _TEXTS:
         return {"type": "text", "text": members.text(part.get("text"), f"{param}.text")}
@@ -75,25 +76,25 @@ def _part(part: Fields, param: str) -> Fields:
         return {"type": "text", "text": members.text(part.get("refusal"), f"{param}.refusal")}
     if kind in _IMAGES:
         return _image(part, param)
-    if kind == "input_file":
+    if kind == "input_file" and files:
         return _file(part, param)
     if kind == "input_audio":
         return {"type": kind, kind: members.optional_object(part.get(kind), f"{param}.{kind}")}
-    raise members.unknown(kind, f"{param}.type", "texts, images, files and audio")
+    raise members.unknown(kind, f"{param}.type", "texts, images, audio and, at some providers, files")
 
 
 def _image(part: Fields, param: str) -> Fields:
-    url, detail = part.get("image_url"), part.get("detail")
-    if isinstance(url, dict):  # as in Chat
-        url, detail = url.get("url"), url.get("detail")
+    given = part.get("image_url")
+    image = (
+        given if isinstance(given, dict) else {"url": given, "detail": part.get("detail")}
+    )  # or as in Chat
+    url, detail = image.get("url"), image.get("detail")
     if not isinstance(url, str):
         raise members.invalid(
             f"{param}.image_url", "must be a URL or a data: URL; the file API is not served here"
         )
-    image = {"url": url}
-    if detail in ("low", "high"):
-        image["detail"] = detail
-    return {"type": "image_url", "image_url": image}
+    more = {"detail": detail} if detail in ("low", "high") else {}
+    return {"type": "image_url", "image_url": {"url": url, **more}}
 
 
 def _file(part: Fields, param: str) -> Fields:

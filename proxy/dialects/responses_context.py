@@ -1,4 +1,4 @@
-"""What the way back from Chat needs to know of the Responses request. docs/dialects.md"""
+"""What the way back from Chat needs to know of the request. docs/dialects.md, "Responses over Chat" """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""A Chat stream as the events of a response. docs/dialects.md, "Responses: the stream"
+"""A Chat stream as the events of a response. docs/dialects.md, "Responses over Chat"
 
 A state machine without I/O: chunks in, frames out. Clients check it closely: one id for the
 response and one for each item from the first event to the last, `sequence_number` without a gap,
@@ -12,8 +12,9 @@ import msgspec
 from proxy.core.entities import Usage
 from proxy.core.metering import UsageMeter
 from proxy.dialects import chat_reading
+from proxy.dialects.chat_calls import StreamedCalls
 from proxy.dialects.chat_reading import CallPiece
-from proxy.dialects.responses_calls import CallIds, StreamedCall, StreamedCalls
+from proxy.dialects.messages_calls import StreamedCall
 from proxy.dialects.responses_context import Ids, ResponsesContext
 from proxy.dialects.responses_frames import Frames
 from proxy.dialects.responses_items import (
@@ -22,6 +23,7 @@ from proxy.dialects.responses_items import (
     INCOMPLETE,
     REFUSAL,
     TEXT,
+    CallIds,
     CallItem,
     Item,
     Part,
@@ -56,9 +58,9 @@ class ResponseEvents:
         self._part: Part | None = None  # the one that is being written,
         self._text: TextItem | None = None  # and its item
         self._reasoning_kind = reasoning_kind(context)
-        self._calls = StreamedCalls(context.tools)
+        self._calls = StreamedCalls()
+        self._call_items: dict[StreamedCall, CallItem] = {}
         self._call_ids = CallIds(ids)
-        self._calling = False
 
     def feed(self, chunk: Fields) -> bytes:
         """Return the events for one chunk; what cannot be read in it is left out."""
@@ -81,8 +83,8 @@ class ResponseEvents:
         """
         if self._ended:
             return b""
-        out = [self._begin()]
-        out += [self._begin_call(call) for call in self._calls.all if call.item is None and call.name]
+        out = [self._begin(), self._begin_calls()]
+        out += [self._extend(item, call.rest()) for call, item in self._call_items.items()]
         if not self._items:
             out.append(self._begin_part(Part(TEXT)))  # an answer without anything is an empty message
         state = state_after(self._finish_reason)
@@ -122,7 +124,8 @@ class ResponseEvents:
 
     def _end(self, state: State, usage: Usage | None) -> bytes:
         self._ended = True
-        response = self._writer.write(state, self._items, usage or usage_of(self._meter))
+        usage = usage_of(self._meter) if usage is None else usage
+        response = self._writer.write(state, self._items, usage)
         return self._frames.event(f"response.{state.status}", response=response)
 
     def _read(self, delta: Fields) -> bytes:
@@ -158,7 +161,7 @@ class ResponseEvents:
 
     def _leave_text(self) -> bytes:
         text, self._text, self._part = self._text, None, None
-        if text is None or self._calling:
+        if text is None or self._call_items:
             return b""
         return self._frames.end(text, COMPLETED)
 
@@ -168,18 +171,22 @@ class ResponseEvents:
         return self._frames.begin(item)
 
     def _call(self, piece: CallPiece) -> bytes:
-        call = self._calls.call_of(piece)
-        arguments = call.new(piece.arguments) if piece.arguments else ""
-        if call.item is not None:
-            return self._extend(call.item, arguments)
-        call.take(piece, arguments)
-        return self._begin_call(call) if call.ready else b""
+        call, arguments = self._calls.add(piece)
+        item = self._call_items.get(call)
+        if item is not None:
+            return self._extend(item, arguments)
+        return self._begin_calls() if call.ready else b""
+
+    def _begin_calls(self) -> bytes:
+        """Begin all calls that have a name: when the newest has arguments, the others do without."""
+        named = [call for call in self._calls.all if call.name and call not in self._call_items]
+        return b"".join(map(self._begin_call, named))
 
     def _begin_call(self, call: StreamedCall) -> bytes:
         out = self._leave_text()
-        self._calling = True
-        call.item = CallItem(self._context.tool(call.name), self._call_ids.unique(call.id), self._ids)
-        return out + self._begin_item(call.item) + self._extend(call.item, "".join(call.waiting))
+        item = CallItem(self._context.tool(call.name), self._call_ids.unique(call.id), self._ids)
+        self._call_items[call] = item
+        return out + self._begin_item(item) + self._extend(item, call.settled)
 
     def _extend(self, item: CallItem, arguments: str) -> bytes:
         delta = item.add(arguments) if arguments else ""

@@ -40,8 +40,7 @@ class Frames:
             part.kind.index: len(item.parts),
         }
         item.parts.append(part)
-        more = {"logprobs": []} if part.kind.annotated else {}
-        part.delta_head = _delta_head(f"{part.kind.text_event}.delta", **place, **more)
+        part.delta_head = _delta_head(f"{part.kind.text_event}.delta", **place, **part.kind.event_members)
         return self.event(f"{part.kind.part_event}.added", **place, part=part.as_json())
 
     def end_part(self, item: TextItem) -> bytes:
@@ -49,9 +48,8 @@ class Frames:
         part = item.parts[-1]
         kind, whole = part.kind, part.as_json()
         place = {"item_id": item.id, "output_index": item.index, kind.index: len(item.parts) - 1}
-        more = {"logprobs": []} if kind.annotated else {}
         text = {kind.member: whole[kind.member]}
-        done = self.event(f"{kind.text_event}.done", **place, **text, **more)
+        done = self.event(f"{kind.text_event}.done", **place, **text, **kind.event_members)
         return done + self.event(f"{kind.part_event}.done", **place, part=whole)
 
     def end(self, item: Item, status: str) -> bytes:

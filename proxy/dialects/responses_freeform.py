@@ -1,7 +1,7 @@
 r"""The text of a freeform ("custom") tool, out of the arguments of the function it was offered as.
 
 A Chat model calls functions with JSON, so a freeform tool is offered as a function with one string,
-`{"input": "…"}`. docs/dialects.md, "Freeform tools"
+`{"input": "…"}`. docs/dialects.md, "Responses over Chat"
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The conversation of a Responses request as Chat messages. docs/dialects.md, "The conversation"
+"""The conversation of a Responses request as Chat messages. docs/dialects.md, "Responses over Chat"
 
 Responses has an item for each message, call, output and thought, in any grouping. Chat wants turns:
 one assistant message with all that the model said and called, and right after it the output of
@@ -8,7 +8,6 @@ each call, in the order of the calls.
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from proxy.core.errors import BadRequest
 from proxy.dialects import responses_members as members
 from proxy.dialects.responses_content import as_json, message_content, output_content
 from proxy.dialects.responses_members import Fields
@@ -42,58 +41,67 @@ class _Turn:
 
 
 def chat_messages(
-    instructions: str, items: list[Fields], tools: OfferedTools, traits: ChatTraits, dropped: Counter[str]
+    instructions: list[str],
+    items: list[Fields],
+    tools: OfferedTools,
+    traits: ChatTraits,
+    dropped: Counter[str],
 ) -> list[Fields]:
-    """Return the messages for the instructions and input of a request.
+    """Return the messages for the instructions and the input of a request.
 
     Items that Chat has no place for are counted in `dropped`. Raises BadRequest for what must not
     be left out in silence.
     """
-    conversation = _Conversation(items, tools, traits, dropped)
-    if instructions:
-        conversation.messages.append({"role": "system", "content": instructions})
+    conversation = _Conversation(instructions, items, tools, traits, dropped)
     for position, item in enumerate(items):
         conversation.add(position, item)
-    conversation.end_turn()
-    return conversation.messages
+    return conversation.finish()
 
 
 class _Conversation:
     """Goes through the items, and closes a turn of the model's when somebody else speaks."""
 
     def __init__(
-        self, items: list[Fields], tools: OfferedTools, traits: ChatTraits, dropped: Counter[str]
+        self,
+        instructions: list[str],
+        items: list[Fields],
+        tools: OfferedTools,
+        traits: ChatTraits,
+        dropped: Counter[str],
     ) -> None:
-        self.messages: list[Fields] = []
+        self._instructions = list(instructions)
         self._items = items
         self._tools = tools
         self._traits = traits
         self._dropped = dropped
+        self._messages: list[Fields] = []
         self._turn = _Turn()
-        self._outputs, self._orphans = _paired(items)
+        self._outputs = _outputs_of_calls(items)
+        self._answers = set(self._outputs.values())
+        self._awaiting: dict[int, _Turn] = {}  # by the place of the output, the turn that called for it
 
     def add(self, position: int, item: Fields) -> None:
         param = f"input[{position}]"
-        kind = item.get("type")
-        if kind == "message" or (kind is None and "role" in item):
+        kind = _kind(item, position)
+        if kind == "message":
             self._add_message(item, param)
         elif kind == "reasoning":
             self._turn.reasoning.append(_reasoning_text(item))
         elif kind in _CALLS:
             self._add_call(kind, position, item, param)
         elif kind in _OUTPUTS:
-            self._add_output(position, item, param)
-        elif kind == "item_reference" or (kind is None and "id" in item):
-            raise BadRequest(
-                "previous_response_not_supported",
-                f"{param!r} refers to a stored item, and nothing is stored here: "
-                "send the whole conversation in 'input', with 'store': false.",
-                param=param,
-            )
+            self._add_output(position)
+        elif kind == "item_reference":
+            raise members.stored(param)
         else:
-            self._dropped[f"input.{members.text(kind, param + '.type')}"] += 1
+            self._dropped[f"input.{kind[:64]}"] += 1
 
-    def end_turn(self) -> None:
+    def finish(self) -> list[Fields]:
+        self._end_turn()
+        content = "\n\n".join(self._instructions)
+        return [{"role": "system", "content": content}, *self._messages] if content else self._messages
+
+    def _end_turn(self) -> None:
         """Write the model's turn, if it did anything, and what its calls brought."""
         turn, self._turn = self._turn, _Turn()
         if not turn.texts and not turn.calls:
@@ -102,7 +110,7 @@ class _Conversation:
         if self._traits.replays_reasoning and (turn.calls or any(turn.reasoning)):
             # Providers that want it back with the calls refuse its absence even when there was none.
             message["reasoning_content"] = "\n\n".join(filter(None, turn.reasoning))
-        self.messages.append(message)
+        self._messages.append(message)
         if turn.calls:
             message["content"] = message["content"] or None
             message["tool_calls"] = turn.calls
@@ -110,17 +118,27 @@ class _Conversation:
 
     def _add_message(self, item: Fields, param: str) -> None:
         role = item.get("role")
-        if role not in _ROLES:
+        if not isinstance(role, str) or role not in _ROLES:
             raise members.unknown(role, f"{param}.role", "user, assistant, system and developer")
+        content = message_content(item.get("content"), f"{param}.content", files=self._traits.files)
         if role == "assistant":
-            self._turn.texts += _texts(message_content(item.get("content"), f"{param}.content"))
+            self._turn.texts += _texts(content)
             return
-        self.end_turn()
-        if role == "developer" and not self._traits.developer_role:
-            role = "system"
-        self.messages.append(
-            {"role": role, "content": message_content(item.get("content"), f"{param}.content")}
-        )
+        self._end_turn()
+        if role == "user":
+            self._messages.append({"role": role, "content": content})
+        else:
+            self._add_instructions(role, content)
+
+    def _add_instructions(self, role: str, content: str | list[Fields]) -> None:
+        """Add a developer's message: where only the first may be the system's, a later one is the user's."""
+        if self._traits.developer_role or self._traits.late_system:
+            role = role if self._traits.developer_role else "system"
+            self._messages.append({"role": role, "content": content})
+        elif isinstance(content, str) and not self._messages:
+            self._instructions.append(content)
+        else:
+            self._messages.append({"role": "user", "content": content})
 
     def _add_call(self, kind: str, position: int, item: Fields, param: str) -> None:
         if kind in _BUILT_IN_CALLS:
@@ -139,48 +157,63 @@ class _Conversation:
                 "id": _call_id(item) or f"call_{position}",
                 "type": "function",
                 "function": {"name": name, "arguments": arguments},
+                **self._traits.call_extras,
             }
         )
-        self._turn.outputs.append(self._outputs.get(position))
+        output = self._outputs.get(position)
+        self._turn.outputs.append(output)
+        if output is not None:
+            self._awaiting[output] = self._turn
 
     def _add_outputs(self, turn: _Turn) -> None:
         media = []
         for call, position in zip(turn.calls, turn.outputs, strict=True):
             text = _ABORTED
             if position is not None:
-                text, more = output_content(self._items[position].get("output"), f"input[{position}].output")
+                text, more = self._output(position)
                 media += more
-            self.messages.append({"role": "tool", "tool_call_id": call["id"], "content": text})
+            self._messages.append({"role": "tool", "tool_call_id": call["id"], "content": text})
         if media:
-            self.messages.append({"role": "user", "content": media})
+            self._messages.append({"role": "user", "content": media})
 
-    def _add_output(self, position: int, item: Fields, param: str) -> None:
-        """Close the turn; its outputs follow it by themselves, one without a call becomes the user's."""
-        self.end_turn()
-        if position in self._orphans:
-            text, media = output_content(item.get("output"), f"{param}.output")
+    def _add_output(self, position: int) -> None:
+        """End the turn that made the call, which writes the output; one without a call is the user's."""
+        if self._awaiting.get(position) is self._turn:
+            self._end_turn()
+        elif position not in self._answers:
+            self._end_turn()
+            text, media = self._output(position)
             text = f"Output of an earlier tool call:\n{text}"
             content = [{"type": "text", "text": text}, *media] if media else text
-            self.messages.append({"role": "user", "content": content})
+            self._messages.append({"role": "user", "content": content})
+
+    def _output(self, position: int) -> tuple[str, list[Fields]]:
+        output = self._items[position].get("output")
+        return output_content(output, f"input[{position}].output", files=self._traits.files)
 
 
-def _paired(items: list[Fields]) -> tuple[dict[int, int], set[int]]:
-    """Return the place of each call's output, by the place of the call, and the outputs of no call.
+def _outputs_of_calls(items: list[Fields]) -> dict[int, int]:
+    """Return the place of each call's output, by the place of the call.
 
-    Calls of the same id get their outputs in their order.
+    Calls of the same id get the outputs of that id in their order.
     """
     calls: dict[str, list[int]] = defaultdict(list)
     outputs: dict[str, list[int]] = defaultdict(list)
     for position, item in enumerate(items):
-        kind = item.get("type")
+        kind = _kind(item, position)
         if kind in _CALLS:
             calls[_call_id(item)].append(position)
         elif kind in _OUTPUTS:
             outputs[_call_id(item)].append(position)
-    paired = {
-        call: output for id in calls for call, output in zip(calls[id], outputs.get(id, ()), strict=False)
-    }
-    return paired, {output for places in outputs.values() for output in places}.difference(paired.values())
+    return {call: output for id in calls for call, output in zip(calls[id], outputs[id], strict=False)}
+
+
+def _kind(item: Fields, position: int) -> str:
+    """Return an item's type; messages may do without, and so may references."""
+    kind = item.get("type")
+    if kind is None:
+        kind = "message" if "role" in item else "item_reference" if "id" in item else None
+    return members.text(kind, f"input[{position}].type")
 
 
 def _call_id(item: Fields) -> str:

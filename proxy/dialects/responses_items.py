@@ -1,4 +1,4 @@
-"""The output items of a response, filled at once or piece by piece. docs/dialects.md, "The answer"
+"""The output items of a response, filled at once or piece by piece. docs/dialects.md, "Responses over Chat"
 
 Their JSON can be had at any time: for the event that begins an item, for the one that ends it, and
 for the response.
@@ -34,6 +34,11 @@ class PartKind:
     def index(self) -> str:
         """The member of events that says which part of the item is meant."""
         return f"{self.place}_index"
+
+    @property
+    def event_members(self) -> Fields:
+        """Further members of the events about the text."""
+        return {"logprobs": []} if self.annotated else {}
 
     def as_json(self, text: str) -> Fields:
         more: Fields = {"annotations": [], "logprobs": []} if self.annotated else {}
@@ -150,6 +155,22 @@ class CallItem:
 
 
 Item = TextItem | CallItem
+
+
+class CallIds:
+    """Gives each call of an answer an id of its own: some providers send none, or one for all."""
+
+    __slots__ = ("_ids", "_used")
+
+    def __init__(self, ids: Ids) -> None:
+        self._ids = ids
+        self._used: set[str] = set()
+
+    def unique(self, id: str) -> str:
+        if not id or id in self._used:
+            id = self._ids("call")
+        self._used.add(id)
+        return id
 
 
 def reasoning_kind(context: ResponsesContext) -> PartKind:

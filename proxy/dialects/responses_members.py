@@ -9,7 +9,18 @@ Fields = dict[str, Any]
 
 
 def invalid(param: str, reason: str) -> BadRequest:
+    """Return the error for a value that cannot be; `reason` says what it must be."""
     return BadRequest("invalid_value", f"{param!r} {reason}.", param=param)
+
+
+def stored(param: str) -> BadRequest:
+    """Return the error for what only somebody who keeps conversations could know."""
+    return BadRequest(
+        "previous_response_not_supported",
+        f"{param!r} refers to something stored, and nothing is stored here: "
+        "send the whole conversation in 'input', with 'store': false.",
+        param=param,
+    )
 
 
 def objects(value: object, param: str) -> list[Fields]:

@@ -1,7 +1,7 @@
 """Reasoning in `encrypted_content`: what lets a client that keeps only this give it back next turn.
 
 It is no secret, since the client gets the same text in the open: a version and base64, not OpenAI's
-format and not meant to look like it. docs/dialects.md, "Reasoning"
+format and not meant to look like it. docs/dialects.md, "Responses over Chat"
 """
 
 import base64

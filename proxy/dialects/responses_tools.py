@@ -1,4 +1,4 @@
-"""The tools of a Responses request as the functions of a Chat request. docs/dialects.md, "Tools"
+"""The tools of a Responses request as functions of Chat. docs/dialects.md, "Responses over Chat"
 
 Functions are nested instead of flat. A freeform ("custom") tool becomes a function with one string,
 tools in a namespace become functions with joined names. What only OpenAI's servers run is dropped.
@@ -46,10 +46,9 @@ class OfferedTools:
         #: By the name of the function.
         self.tools: dict[str, Tool] = {}
         self._strict = traits.strict_tools
-        self._dropped = dropped
         self._names: dict[tuple[str, str], str] = {}  # of functions, by namespace and name
         definitions = list(_definitions(tools, "tools", dropped))
-        # Only names in namespaces can give way to others.
+        # A name outside of namespaces stays as it is; those inside give way.
         self._plain = {definition.tool.name for definition in definitions if not definition.tool.namespace}
         for definition in definitions:
             self._offer(definition)
@@ -60,7 +59,7 @@ class OfferedTools:
             return name
         return self._names.get((namespace, name)) or _joined(namespace, name)
 
-    def choose(self, choice: object) -> object:
+    def choose(self, choice: object) -> str | Fields | None:
         """Return Chat's `tool_choice`; None when there is nothing to say.
 
         Where the client allows only some tools, the others are no longer offered. Raises BadRequest
@@ -79,7 +78,7 @@ class OfferedTools:
             )
         return None
 
-    def _choose_tool(self, choice: Fields) -> object:
+    def _choose_tool(self, choice: Fields) -> str | Fields:
         kind = members.text(choice.get("type"), "tool_choice.type")
         if kind == "allowed_tools":
             self._keep(members.objects(choice.get("tools"), "tool_choice.tools"))
@@ -97,14 +96,20 @@ class OfferedTools:
         )
 
     def _keep(self, allowed: list[Fields]) -> None:
-        names = set()
+        functions, namespaces = set(), set()
         for choice in allowed:
             name = choice.get("name")
+            if not isinstance(name, str):
+                continue  # one of those that were dropped
             if choice.get("type") == "namespace":
-                names |= {function for function, tool in self.tools.items() if tool.namespace == name}
-            elif isinstance(name, str):
-                names.add(self.function_name(choice.get("namespace"), name))
-        self.functions = [function for function in self.functions if function["function"]["name"] in names]
+                namespaces.add(name)
+            else:
+                functions.add(self.function_name(choice.get("namespace"), name))
+        self.functions = [
+            function
+            for function in self.functions
+            if (name := function["function"]["name"]) in functions or self.tools[name].namespace in namespaces
+        ]
 
     def _offer(self, definition: _Definition) -> None:
         tool, fields, param = definition
@@ -152,7 +157,7 @@ def _definitions(
             name = members.text(fields.get("name"), f"{place}.name")
             yield _Definition(Tool(name, namespace, kind == "custom"), fields, place)
         else:
-            dropped[f"tools.{kind}"] += 1
+            dropped[f"tools.{kind[:64]}"] += 1
 
 
 def _inner(fields: Fields, kind: str) -> Fields:

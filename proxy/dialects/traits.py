@@ -23,7 +23,7 @@ class ChatTraits:
     parallel_tool_calls: bool = True
     #: Takes `strict` on tools.
     strict_tools: bool = False
-    #: Takes what only OpenAI's own API has: `metadata`, `prompt_cache_key`, `verbosity` and their like.
+    #: Takes what only OpenAI's own API has: `prompt_cache_key`, `service_tier`, `verbosity` and their like.
     openai_fields: bool = False
     #: The efforts that it knows; any other is sent as the next one up.
     efforts: tuple[str, ...] = ("low", "medium", "high")
@@ -43,7 +43,7 @@ class ChatTraits:
     json_schema: bool = True
     #: How a tool call is demanded: required | any; None where it cannot be.
     tool_choice_required: str | None = "required"
-    #: The member of a last, assistant message that has it continued: prefix | partial; None where it cannot be.
+    #: The member by which a last message of the assistant is continued: prefix | partial; None: it cannot be.
     prefill_field: str | None = None
     #: Where the end user's id goes: user | user_id; None where nowhere.
     user_field: str | None = "user"

@@ -5,6 +5,7 @@ a stream, are kept and only decoded when somebody asks what they hold; mostly no
 the provider reports its usage. docs/dialects.md, "Native streams"
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,7 +29,7 @@ class _Event(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Event).decode
 
 
-class StreamWatch:
+class StreamWatch(ABC):
     """What both protocols have in common. They differ in their words, and in where the text is."""
 
     #: Events by what they mean.
@@ -94,9 +95,9 @@ class StreamWatch:
                 self._seen = True
                 self._counter.add(text)
 
+    @abstractmethod
     def _texts(self, event: _Event) -> Iterator[object]:
-        """Find what was generated in a delta or a beginning."""
-        raise NotImplementedError
+        """Find what was generated, in a delta or a beginning."""
 
 
 class ResponsesWatch(StreamWatch):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from proxy.core.buckets import Taken
 from proxy.core.entities import AdmittedExchange
@@ -15,8 +16,7 @@ from proxy.gateway.request import ClientRequest
 from proxy.gateway.snapshot import Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A deployment that may answer, with its price fixed at admission; None: it has none."""
 
     deployment: Deployment
@@ -117,7 +117,7 @@ def _candidates(
         raise PermissionRefused(
             "provider_not_allowed", f"This API key may not use the provider of this model ({providers})."
         )
-    candidates = tuple(Candidate(item, snapshot.price_of(resolution.model, item)) for item in allowed)
+    candidates = tuple([Candidate(item, snapshot.price_of(resolution.model, item)) for item in allowed])
     if snapshot.rejects_unpriced and any(candidate.price is None for candidate in candidates):
         raise InsufficientQuota(
             "model_not_priced",

@@ -1,5 +1,7 @@
 """The request body as a provider gets it. docs/api.md, "What is changed on the way up" """
 
+from collections.abc import Mapping
+
 import msgspec
 
 from proxy.config.schema import Provider
@@ -7,21 +9,64 @@ from proxy.core import jsonbody, rewrite
 from proxy.gateway.admission import Admitted, Candidate
 from proxy.upstream.client import BodyFile
 
+# What Messages demands where neither the client nor the model's `max_output` says a length.
+MAX_TOKENS_WHERE_REQUIRED = 4096
+
 # These refuse the old name of the length field, or prefer the new one.
 _NEW_LENGTH_FIELD = frozenset({"openai", "azure", "mimo"})
+_CHAT_STREAMS = frozenset({"chat/completions", "completions"})
+
+_encode = msgspec.json.encode
 
 
-def upstream_body(admitted: Admitted, candidate: Candidate, provider: Provider) -> bytes | BodyFile:
+def native_body(
+    members: Mapping[str, msgspec.Raw],
+    admitted: Admitted,
+    candidate: Candidate,
+    provider: Provider,
+    *,
+    ask_usage: bool,
+) -> bytes | BodyFile:
     """Return the client's body with the few members changed that must be; all others byte for byte."""
     request = admitted.request
     if request.form is not None:
         return request.form.with_model(candidate.deployment.model)
-    members = dict(request.members)
-    members["model"] = msgspec.Raw(msgspec.json.encode(candidate.deployment.model))
-    if request.endpoint.generates:
-        if request.stream and provider.stream_usage == "auto" and not request.usage_wanted:
-            rewrite.ask_for_usage(members)
-        _clamp(members, admitted, provider)
+    return _finished(
+        dict(members), admitted, candidate, provider, request.endpoint.path, ask_usage=ask_usage
+    )
+
+
+def translated_body(
+    fields: Mapping[str, object],
+    admitted: Admitted,
+    candidate: Candidate,
+    provider: Provider,
+    endpoint: str,
+    *,
+    ask_usage: bool,
+    stream: bool,
+) -> bytes:
+    """Return a body that was translated for `endpoint`, with the same members set in it."""
+    members = {name: msgspec.Raw(_encode(value)) for name, value in fields.items()}
+    members.pop("stream_options", None)
+    members["stream"] = msgspec.Raw(b"true" if stream else b"false")
+    return _finished(members, admitted, candidate, provider, endpoint, ask_usage=ask_usage and stream)
+
+
+def _finished(
+    members: dict[str, msgspec.Raw],
+    admitted: Admitted,
+    candidate: Candidate,
+    provider: Provider,
+    endpoint: str,
+    *,
+    ask_usage: bool,
+) -> bytes:
+    members["model"] = msgspec.Raw(_encode(candidate.deployment.model))
+    if ask_usage and endpoint in _CHAT_STREAMS:
+        rewrite.ask_for_usage(members)
+    if admitted.request.endpoint.generates:
+        _clamp(members, admitted, provider, endpoint)
     overrides = provider.overrides
     if overrides.set or overrides.default or overrides.remove:
         rewrite.apply_overrides(
@@ -30,17 +75,34 @@ def upstream_body(admitted: Admitted, candidate: Candidate, provider: Provider) 
     return jsonbody.encode(members)
 
 
-def _clamp(members: dict[str, msgspec.Raw], admitted: Admitted, provider: Provider) -> None:
+def _clamp(members: dict[str, msgspec.Raw], admitted: Admitted, provider: Provider, endpoint: str) -> None:
+    """Hold the length to the bounds of the model and of the key, and say one where there must be one."""
     model = admitted.resolution.model
     of_model = model.max_output if model is not None else None
     of_key = admitted.key.limits.max_output
-    bounds = [bound for bound in (of_model, of_key) if bound is not None]
-    if not bounds:
+    ceiling = min((bound for bound in (of_model, of_key) if bound is not None), default=None)
+    fill = ceiling if of_key is not None else None
+    if endpoint == "messages":
+        fill = ceiling or MAX_TOKENS_WHERE_REQUIRED
+    if ceiling is None and fill is None:
         return
-    rewrite.clamp_length(
-        members,
-        admitted.request.lengths,
-        ceiling=min(bounds),
-        fill=min(bounds) if of_key is not None else None,
-        field="max_completion_tokens" if provider.preset in _NEW_LENGTH_FIELD else "max_tokens",
-    )
+    asked = {
+        name: value
+        for name in rewrite.LENGTH_FIELDS
+        if name in members and (value := jsonbody.positive_int_member(members, name)) is not None
+    }
+    rewrite.clamp_length(members, asked, ceiling=ceiling, fill=fill, field=_length_field(provider, endpoint))
+
+
+def _length_field(provider: Provider, endpoint: str) -> str:
+    if endpoint == "responses":
+        return "max_output_tokens"
+    if endpoint != "messages" and provider.preset in _NEW_LENGTH_FIELD:
+        return "max_completion_tokens"
+    return "max_tokens"
+
+
+def upstream_body(admitted: Admitted, candidate: Candidate, provider: Provider) -> bytes | BodyFile:
+    request = admitted.request
+    ask = request.stream and provider.stream_usage == "auto" and not request.usage_wanted
+    return native_body(request.members, admitted, candidate, provider, ask_usage=ask)

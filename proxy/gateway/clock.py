@@ -33,12 +33,15 @@ class Clock:
 
     def today(self) -> Day:
         """Return the current day; computed anew only when the old one is over (or the clock went back)."""
+        return self._day_at(self.time_s())
+
+    def instant(self) -> Instant:
         now = self.time_s()
+        day = self._day_at(now)
+        return Instant(self.monotonic_ns(), day.name, day.end_s - now)
+
+    def _day_at(self, now: float) -> Day:
         day = self._day
         if not day.start_s <= now < day.end_s:
             day = self._day = day_at(now, self._zone)
         return day
-
-    def instant(self) -> Instant:
-        day = self.today()
-        return Instant(self.monotonic_ns(), day.name, day.end_s - self.time_s())

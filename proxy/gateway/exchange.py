@@ -42,8 +42,9 @@ MAX_ATTEMPTS = 3
 # What must be had whole before its end may be sent is bounded; no provider answers that much.
 MAX_WHOLE_ANSWER = 64 * 1024 * 1024
 MAX_ERROR_BODY = 64 * 1024
-# A disk that cannot be written delays the end of an answer by this much. docs/billing.md
-COMMIT_PATIENCE_S = 5.0
+# How long the end of an answer waits for a disk that cannot be written. It is looked at each second,
+# which makes five at most. docs/billing.md
+COMMIT_PATIENCE_NS = 4 * 10**9
 EVENT_STREAM: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -58,15 +59,22 @@ class Sink(Protocol):
 
     started: bool
 
-    async def start(self, headers: Headers) -> None:
+    @property
+    def blocked(self) -> bool:
+        """Whether the client is slow, and has to be waited for by `drain` before more is sent."""
+
+    async def drain(self) -> None:
+        """Wait for a slow client; returns at once when it is gone."""
+
+    def start(self, headers: Headers) -> None:
         """Begin a 200 answer."""
 
-    async def write(self, data: bytes) -> None:
-        """Send a part of it; waits while the client is slow, returns at once when it is gone."""
+    def write(self, data: bytes) -> None:
+        """Send a part of it, if the client is still there."""
 
-    async def end(self, data: bytes = b"") -> None: ...
+    def end(self, data: bytes = b"") -> None: ...
 
-    async def fail(self, error: SluiceError, headers: Headers) -> None:
+    def fail(self, error: SluiceError, headers: Headers) -> None:
         """Answer with the error; in a started stream send its error event, then close."""
 
     def abort(self) -> None:
@@ -104,8 +112,11 @@ class Exchange:
         self._interrupted: Finish | None = None
         self._cancellable = False
         self._response: Answer | None = None
-        self._is_sending = False
+        self._is_draining = False
         self._last_sent_ns = 0
+        self._commit: asyncio.Future[bool] | None = None
+        self._commit_by_ns = 0
+        self._is_out_of_patience = False
         loop = asyncio.get_running_loop()
         self.finished = loop.create_future()
         self._task = loop.create_task(self._run())
@@ -119,7 +130,7 @@ class Exchange:
             self._task.cancel()
         elif self._response is not None:
             self._response.nudge()
-        if self._is_sending:
+        if self._is_draining:
             self._sink.abort()
 
     def revoke(self) -> None:
@@ -127,7 +138,12 @@ class Exchange:
         self.interrupt(Finish.REVOKED)
 
     def tick(self, now_ns: int) -> None:
-        """Called about once a second: wake the relay of a provider that has long been silent."""
+        """Called about once a second: wake the relay of a provider that has long been silent.
+
+        Also gives up waiting for a commit; the store tries until it succeeds, the client need not wait.
+        """
+        if self._commit is not None and now_ns >= self._commit_by_ns:
+            self._is_out_of_patience = self._commit.cancel()
         if self._response is not None and now_ns - self._last_sent_ns >= KEEP_ALIVE_NS:
             self._response.nudge()
 
@@ -183,10 +199,10 @@ class Exchange:
             self._attempts.end(error.code)
             raise
 
-    async def _call(self, candidate: Candidate, provider: ProviderClient, key: UpstreamKey) -> Answer:
+    def _call(self, candidate: Candidate, provider: ProviderClient, key: UpstreamKey) -> Awaitable[Answer]:
         request = self.admitted.request
         body = upstream_body(self.admitted, candidate, provider.config)
-        return await provider.send(
+        return provider.send(
             self._services.client, request.endpoint.path, key, request.headers, body, stream=request.stream
         )
 
@@ -214,8 +230,8 @@ class Exchange:
         headers = self._headers(provider.response_headers(response.headers))
         headers.append((b"x-sluice-cost", decimal_text(record.cost_nanos).encode()))
         headers.append((b"content-length", b"%d" % len(body)))
-        await self._start(headers)
-        await self._sending(self._sink.end(body))
+        self._start(headers)
+        self._sink.end(body)
 
     async def _stream(self, response: Answer, provider: ProviderClient) -> None:
         """Pass an answer on as it comes; one that stays incomplete raises UpstreamFailure or _Interrupted."""
@@ -234,7 +250,8 @@ class Exchange:
         if relay.complete and (relay.done or self._interrupted is None):
             self._account.reached = Reached.COMPLETE
             await self._settle(Finish.OK)
-            await self._sending(self._sink.end(relay.ending()))
+            await self._drained()
+            self._sink.end(relay.ending())
             return
         if relay.has_content:
             self._account.reached = Reached.CONTENT
@@ -251,6 +268,7 @@ class Exchange:
 
     async def _pump(self, response: Answer, relay: Relay, headers: Headers) -> None:
         """Pass the stream on until it ends, fails, or the exchange is interrupted."""
+        sink = self._sink
         self._response = response
         self._last_sent_ns = self._clock.monotonic_ns()
         chunk: bytes | None = b""
@@ -263,10 +281,12 @@ class Exchange:
             else:  # nudged, because the provider is silent or the exchange was interrupted
                 out = relay.keep_alive if self._is_silent() else b""
             if out or relay.complete:
-                if not self._sink.started:
-                    await self._start(headers)
+                if not sink.started:
+                    self._start(headers)
                 self._last_sent_ns = self._clock.monotonic_ns()
-                await self._sending(self._sink.write(out))
+                if sink.blocked:
+                    await self._drained()
+                sink.write(out)
 
     # -- how it ends
 
@@ -275,17 +295,25 @@ class Exchange:
         self._attempts.end(error.code if error else finish.value)
         await self._settle(finish, error)
         if error is not None:
-            await self._sending(self._sink.fail(error, self._headers([])))
+            await self._drained()
+            self._sink.fail(error, self._headers([]))
         else:
             self._sink.abort()
 
     async def _settle(self, finish: Finish, error: SluiceError | None = None) -> UsageRecord:
-        """Close the books and wait until they are on disk, for COMMIT_PATIENCE_S at most."""
+        """Close the books and wait until they are on disk, as long as patience lasts."""
         self._attempts.end()
         status = 200 if self._sink.started or error is None else error.status
         record = self._account.close(finish, status, error.code if error else None)
-        committed = self._services.usage.settle(record)
-        await _patiently(committed, COMMIT_PATIENCE_S)
+        self._commit = self._services.usage.settle(record)
+        self._commit_by_ns = self._clock.monotonic_ns() + COMMIT_PATIENCE_NS
+        try:
+            await self._commit
+        except asyncio.CancelledError:
+            if not self._is_out_of_patience:
+                raise
+        except Exception:  # the store tells what a record's own fault was: the answer is not to blame
+            logger.exception("a usage record was refused by the database")
         self._services.log(record, self.admitted.request.client_request_id)
         return record
 
@@ -312,15 +340,16 @@ class Exchange:
         finally:
             self._cancellable = False
 
-    async def _start(self, headers: Headers) -> None:
+    def _start(self, headers: Headers) -> None:
         self._account.first_output_ns = self._clock.monotonic_ns()
-        await self._sink.start(headers)
+        self._sink.start(headers)
 
-    async def _sending(self, send: Awaitable[None]) -> None:
+    async def _drained(self) -> None:
         """Wait for a client that may be slow, in a way that `interrupt` can break off."""
-        self._is_sending = True
-        await send
-        self._is_sending = False
+        if self._sink.blocked:
+            self._is_draining = True
+            await self._sink.drain()
+            self._is_draining = False
 
     def _is_silent(self) -> bool:
         silent_ns = self._clock.monotonic_ns() - self._last_sent_ns
@@ -329,25 +358,3 @@ class Exchange:
     def _headers(self, headers: Headers) -> Headers:
         """Return a provider's headers that may pass, with ours."""
         return headers + self._account.headers()
-
-
-async def _patiently(future: asyncio.Future[bool], patience_s: float) -> None:
-    """Wait for a commit, but not for ever: the store tries until it succeeds, the client need not wait."""
-    loop = asyncio.get_running_loop()
-    waiter = loop.create_future()
-
-    def wake() -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    def committed(commit: asyncio.Future[bool]) -> None:
-        if commit.exception() is not None:
-            logger.error("a usage record was refused by the database", exc_info=commit.exception())
-        wake()
-
-    future.add_done_callback(committed)
-    timer = loop.call_later(patience_s, wake)
-    try:
-        await waiter
-    finally:
-        timer.cancel()

@@ -81,11 +81,11 @@ class KeyState:
 
     def allows_model(self, name: str) -> bool:
         """Return whether plan and key allow the model name that the client wrote."""
-        return all(allowed.allows(name) for allowed in self._models)
+        return not self._models or all(allowed.allows(name) for allowed in self._models)
 
     def allows_provider(self, name: str) -> bool:
         """Return whether plan and key allow this provider."""
-        return all(allowed.allows(name) for allowed in self._providers)
+        return not self._providers or all(allowed.allows(name) for allowed in self._providers)
 
     def check(self, now_ms: int) -> None:
         """Raise AuthenticationFailed or PermissionRefused (account_disabled) if the key does not hold.

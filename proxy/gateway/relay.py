@@ -256,14 +256,13 @@ def _is_plain(block: bytes) -> bool:
     return (
         _all_null(block, b'"finish_reason"')
         and _all_null(block, b'"usage"')
-        and not any(sign in block for sign in _SIGNS_OF_ERROR)
+        # how the providers' errors in a good stream begin: `upstream/errorbody.py` knows them all
+        and b'"error' not in block
+        and b'"base_resp"' not in block
+        and b'"code"' not in block
         and b'"choices":[]' not in block
         and b'"choices": []' not in block
     )
-
-
-# How the providers' errors in a good stream begin: `upstream/errorbody.py` knows them all.
-_SIGNS_OF_ERROR = (b'"error', b'"base_resp"', b'"code"')
 
 
 def _all_null(block: bytes, key: bytes) -> bool:

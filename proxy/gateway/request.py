@@ -10,6 +10,8 @@ from proxy.core import jsonbody, rewrite
 from proxy.core.errors import BadRequest
 from proxy.core.estimation import estimate_chat_input, estimate_plain_input
 from proxy.core.tokenizers import family_of
+from proxy.dialects.responses_request import chat_request
+from proxy.dialects.traits import ChatTraits
 from proxy.upstream.client import BodyFile
 
 Headers = list[tuple[bytes, bytes]]
@@ -17,21 +19,24 @@ Headers = list[tuple[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One path of the client API and how its exchanges are counted.
-
-    `estimated`: usage that nobody reports is estimated; otherwise only reported usage counts.
-    `generates`: its output is LLM tokens, so that length limits apply and usage is asked for.
-    """
+    """One path of the client API and how its exchanges are counted."""
 
     path: str
     dialect: str = "chat"
+    #: Usage that nobody reports is estimated; otherwise only reported usage counts.
     estimated: bool = False
+    #: Its output is LLM tokens, so that length limits apply and usage is asked for.
     generates: bool = False
+    #: A conversation, which can be translated from and to other dialects.
+    converses: bool = False
     #: Takes multipart forms, too.
     takes_forms: bool = False
 
 
-CHAT = Endpoint("chat/completions", estimated=True, generates=True)
+CHAT = Endpoint("chat/completions", estimated=True, generates=True, converses=True)
+MESSAGES = Endpoint("messages", "messages", estimated=True, generates=True, converses=True)
+RESPONSES = Endpoint("responses", "responses", estimated=True, generates=True, converses=True)
+COUNT_TOKENS = Endpoint("messages/count_tokens", "messages", estimated=True)
 COMPLETIONS = Endpoint("completions", estimated=True, generates=True)
 EMBEDDINGS = Endpoint("embeddings", estimated=True)
 PASSED_THROUGH = (
@@ -42,6 +47,15 @@ PASSED_THROUGH = (
     Endpoint("moderations"),
     Endpoint("rerank"),
 )
+
+
+#: Where each kind of conversation has its messages, its tools, and its instructions.
+_CONVERSATION = {
+    CHAT: ("messages", "tools", None),
+    MESSAGES: ("messages", "tools", "system"),
+    COUNT_TOKENS: ("messages", "tools", "system"),
+    RESPONSES: ("input", "tools", "instructions"),
+}
 
 
 class Form(Protocol):
@@ -71,6 +85,8 @@ class ClientRequest:
     #: The length fields sent, validated.
     lengths: Mapping[str, int] = field(default_factory=dict)
     usage_wanted: bool = False
+    #: The query of the client's URL, which goes up where its dialect is spoken.
+    query: bytes = b""
 
     @property
     def max_output(self) -> int | None:
@@ -93,9 +109,11 @@ class ClientRequest:
         if not self.endpoint.estimated:
             return 0
         family = family_of(model)
-        if self.endpoint is CHAT:
-            messages = jsonbody.value_member(self.members, "messages")
-            return estimate_chat_input(messages, jsonbody.value_member(self.members, "tools"), family)
+        if self.endpoint in _CONVERSATION:
+            messages, tools, system = (
+                name and jsonbody.value_member(self.members, name) for name in _CONVERSATION[self.endpoint]
+            )
+            return estimate_chat_input(messages, tools, family, system=system)
         text = jsonbody.value_member(self.members, "prompt" if self.endpoint is COMPLETIONS else "input")
         return estimate_plain_input(text, family)
 
@@ -103,6 +121,8 @@ class ClientRequest:
 def read_json(endpoint: Endpoint, headers: Headers, body: bytes) -> ClientRequest:
     """Read a JSON request; raises BadRequest with the member at fault in `param`."""
     members = jsonbody.parse_object(body)
+    if endpoint is CHAT and "input" in members and "messages" not in members:
+        members = _chat_members(members)  # as Cursor sends them
     model = jsonbody.text_member(members, "model")
     if not model:
         raise BadRequest("missing_model", 'The request has no "model".', param="model")
@@ -129,6 +149,14 @@ def read_form(endpoint: Endpoint, headers: Headers, form: Form) -> ClientRequest
     return ClientRequest(
         endpoint, headers, form.model, form.stream, _pinned_by_header(headers) or form.provider, form=form
     )
+
+
+def _chat_members(members: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    """Return the members of a Responses request as those of the chat request that says the same."""
+    fields = {name: jsonbody.value_member(members, name) for name in members}
+    chat = chat_request(fields, ChatTraits()).chat
+    kept = {name: members[name] for name in ("model", "stream", "stream_options", "provider") if name in members}
+    return {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in chat.items()} | kept
 
 
 def _pin(headers: Headers, members: dict[str, msgspec.Raw]) -> str | None:

@@ -4,9 +4,9 @@ The contract is the table in docs/billing.md; `settle` is that table.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
+from typing import NamedTuple
 
 from proxy.core import money, pricing
 from proxy.core.entities import Billing, Finish, Usage, UsageRecord
@@ -30,8 +30,7 @@ class Reached(Enum):
     COMPLETE = auto()  # the whole answer
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """The row of the contract in which an exchange ends."""
 
     billing: Billing

@@ -19,7 +19,7 @@ from proxy.store.errors import DatabaseDamaged, DatabaseUnwritable, SchemaTooNew
 APPLICATION_ID = 0x534C4345
 
 # quick_check reads the whole file: 400 MiB a second from the cache, 90 from the disk, measured.
-# Up to this size it hardly delays the start. A larger file is left to `doctor`: damage that it has
+# Up to this size it hardly delays the start. A larger file is not read through: damage that it has
 # is found when it is met, and then nothing is served.
 _CHECKED_BYTES = 16 << 20
 

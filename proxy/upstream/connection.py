@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection to an upstream: the bytes of a question out, those of an answer in.
 
-A received block reaches its reader as the object that the parser made of it; nothing is timed,
-copied or awaited per block. docs/adr/0003-own-upstream-transport.md
+A received block reaches its reader as the object that the parser made of it; per block there is no
+timer, no task and no copy. docs/adr/0003-own-upstream-transport.md
 """
 
 import asyncio
@@ -153,11 +153,10 @@ class Connection(asyncio.Protocol):
         return True
 
     def _unwanted(self, inbox: Inbox) -> bool:
-        """Whether an answer, or the end, came before the whole request was sent.
+        """Return whether a refusal, or the end, came before the whole request was sent.
 
-        RFC 9112 9.3: "If the client sees a response that indicates the server does not wish to
-        receive the message body […] the client SHOULD immediately cease transmitting". An early
-        answer of success has to wait until the rest is sent.
+        RFC 9112 9.5: a client that sees such a refusal stops sending and closes when it has read it.
+        An early answer of success has to wait until the rest is sent.
         """
         return self._inbox is not inbox or inbox.status >= 300 or self._transport.is_closing()
 
@@ -221,7 +220,7 @@ class Connection(asyncio.Protocol):
         sock = self._transport.get_extra_info("socket")
         if sock is None or self._transport.get_extra_info("sslcontext") is not None:
             return
-        # Once there is nothing more, recv() raises what the connection broke of.
+        # Behind the last byte, recv() raises the error that is being handled here already.
         with contextlib.suppress(OSError), socket.fromfd(sock.fileno(), sock.family, sock.type) as copy:
             while self._inbox is not None and not self._paused and (data := copy.recv(PIECE_BYTES)):
                 self.data_received(data)

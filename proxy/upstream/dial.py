@@ -15,7 +15,7 @@ from proxy.upstream.request import Origin
 from proxy.upstream.tls import TlsContexts
 from proxy.upstream.tunnel import HttpProxy, TunnelFailed, open_tunnel
 
-# RFC 8305 8: "Connection Attempt Delay […]. The recommended value is 250 milliseconds".
+# Seconds from one attempt to the next; what RFC 8305 5 recommends.
 ATTEMPT_DELAY_S = 0.25
 
 Address = tuple[int, int, int, str, Any]  # as getaddrinfo gives them

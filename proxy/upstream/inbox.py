@@ -59,15 +59,11 @@ class Inbox:
         return error
 
     def wake(self, nudged: bool = False) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():  # done: its reader was cancelled
             waiter.set_result(nudged)
 
-    async def changed(self) -> bool:
-        """Wait until something happened; return True when it was only a nudge."""
+    def changed(self) -> asyncio.Future[bool]:
+        """Return what to await until something happens; its result is True when it was only a nudge."""
         self._waiter = waiter = self._loop.create_future()
-        try:
-            nudged: bool = await waiter
-            return nudged
-        finally:
-            self._waiter = None
+        return waiter

@@ -5,7 +5,7 @@ docs/providers.md
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import quote, urlsplit
@@ -113,7 +113,7 @@ class ProviderClient:
         """Return whether the provider has an endpoint of its own for `endpoint`, as in "messages"."""
         return endpoint in (echo.ENDPOINTS if self.config.protocol == "echo" else self._targets)
 
-    async def send(
+    def send(
         self,
         client: UpstreamClient,
         endpoint: str,
@@ -122,7 +122,7 @@ class ProviderClient:
         body: Body,
         *,
         stream: bool,
-    ) -> Answer:
+    ) -> Awaitable[Answer]:
         """Send a request and return its answer as soon as the answer's headers are in.
 
         `client_headers` have lower-case names; those that may pass go along.
@@ -132,11 +132,11 @@ class ProviderClient:
             UpstreamFailure: As `UpstreamClient.send`.
         """
         if self.config.protocol == "echo":
-            return echo.respond(endpoint, body)
+            return _immediately(echo.respond(endpoint, body))
         target = self._targets.get(endpoint)
         if target is None:
             raise self._unsupported(endpoint)
-        return await client.send(
+        return client.send(
             target.origin,
             target.method,
             target.path,
@@ -162,6 +162,10 @@ class ProviderClient:
         )
         refusal.retryable = True
         return refusal
+
+
+async def _immediately(answer: Answer) -> Answer:
+    return answer
 
 
 def _headers(target: _Target, key: UpstreamKey, client_headers: Iterable[tuple[bytes, bytes]]) -> Headers:

@@ -41,9 +41,11 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Seconds. `first_byte_s` counts from the request's last byte to the first of the answer's body,
+    """How long the phases of an exchange may take, in seconds.
 
-    `idle_s` between bytes from then on, `total_s` from the call to the answer's end.
+    `connect_s` is for name, socket, proxy and TLS together; `first_byte_s` counts from the last byte
+    of the request that was taken to the first of the answer's body, `idle_s` from one byte to the
+    next from then on, `total_s` from the call to the answer's end.
     """
 
     connect_s: float

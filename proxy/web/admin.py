@@ -1,7 +1,7 @@
 """The admin API: keys, accounts, reports, models, configuration. docs/api.md, "Admin API" """
 
+import re
 from collections.abc import Callable
-from typing import Annotated
 
 import msgspec
 from starlette.requests import Request
@@ -11,7 +11,7 @@ from starlette.types import Scope
 
 from proxy.config.schema import Config
 from proxy.core.entities import Finish
-from proxy.core.errors import AuthenticationFailed, RequestRefused
+from proxy.core.errors import AuthenticationFailed, BadRequest, RequestRefused
 from proxy.gateway import keyring, views
 from proxy.gateway.adminkey import AdminKey
 from proxy.gateway.changes import AccountChange, KeyChange, NewAccount, NewKey, Rotation
@@ -24,13 +24,14 @@ from proxy.gateway.keystate import KeyState
 from proxy.gateway.management import Management
 from proxy.gateway.reports import Reports, UsageQuery
 from proxy.store.usage import UsageStore
-from proxy.web.credentials import presented_key
+from proxy.web.credentials import bearer_key
 from proxy.web.protocol import client_address
 from proxy.web.resources import Page, Resource, answer, page_of, read_object, read_query
 
 PREFIX = "/admin/api"
 # Key objects with a thousand globs fit; nothing that the admin API takes is larger.
 MAX_BODY_BYTES = 1 << 20
+_STATUS = re.compile("|".join((*Finish, "[1-5][0-9][0-9]")))
 
 
 class AdminGate:
@@ -43,7 +44,7 @@ class AdminGate:
 
     def __call__(self, scope: Scope) -> None:
         """Raise AuthenticationFailed for any other key, RateLimited after too many of them."""
-        presented = presented_key(scope["headers"])
+        presented = bearer_key(scope["headers"])
         if presented is None:
             raise AuthenticationFailed(
                 "missing_api_key", "The admin API takes the admin key: `Authorization: Bearer sk-admin-…`."
@@ -67,7 +68,7 @@ class RequestsQuery(Page, forbid_unknown_fields=True, frozen=True, kw_only=True)
     key: str | None = None
     model: str | None = None
     provider: str | None = None
-    status: Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(Finish)}|[1-5][0-9][0-9])$")] | None = None
+    status: str | None = None
 
 
 class KeysApi:
@@ -151,6 +152,11 @@ class ReportsApi:
 
     async def requests(self, request: Request) -> Response:
         query = read_query(request, RequestsQuery)
+        if query.status is not None and not _STATUS.fullmatch(query.status):
+            known = ", ".join(Finish)
+            raise BadRequest(
+                "invalid_value", f"status: must be an HTTP status or one of {known}.", param="status"
+            )
         records, cursor = await self._usage.list(**msgspec.structs.asdict(query))
         return answer({"data": list(map(views.receipt, records)), "next_cursor": cursor})
 

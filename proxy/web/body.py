@@ -55,7 +55,7 @@ def content_type(headers: Headers) -> tuple[str, bytes | None]:
     for name, value in headers:
         if name == b"content-type":
             kind, _, rest = value.partition(b";")
-            parameters = _parameters(rest)
+            parameters = _parameters(rest) if rest else {}
             charset = parameters.get(b"charset", b"utf-8").lower()
             if charset not in (b"utf-8", b"utf8"):
                 raise RequestRefused("unsupported_media_type", "The request body must be UTF-8.", status=415)

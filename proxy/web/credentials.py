@@ -15,21 +15,19 @@ def presented_key(headers: Headers) -> bytes | None:
 
     Header names are lower-case, as ASGI has them. Raises BadRequest for two Authorization headers.
     """
-    found: dict[bytes, bytes] = {}
-    for name, value in headers:
-        if name == b"authorization":
-            if name in found:
-                raise BadRequest("invalid_value", "The request has two Authorization headers; send one.")
-            found[name] = value
-        elif name in _KEY_HEADERS:
-            found.setdefault(name, value)
-    authorization = found.get(b"authorization")
-    if authorization is not None:
-        scheme, _, credentials = authorization.partition(b" ")
-        if scheme.lower() == b"bearer" and credentials.strip():
-            return credentials.strip()
-    for name in _KEY_HEADERS:
-        value = found.get(name, b"").strip()
-        if value:
-            return value
-    return None
+    key = bearer_key(headers)
+    if key is None:
+        found = {name: value.strip() for name, value in headers if name in _KEY_HEADERS}
+        key = next((found[name] for name in _KEY_HEADERS if found.get(name)), None)
+    return key
+
+
+def bearer_key(headers: Headers) -> bytes | None:
+    """Return the key in `Authorization: Bearer`, None without one. Raises BadRequest for two such headers."""
+    authorizations = [value for name, value in headers if name == b"authorization"]
+    if not authorizations:
+        return None
+    if len(authorizations) > 1:
+        raise BadRequest("invalid_value", "The request has two Authorization headers; send one.")
+    scheme, _, key = authorizations[0].partition(b" ")
+    return key.strip() or None if scheme.lower() == b"bearer" else None

@@ -20,6 +20,8 @@ logger = logging.getLogger("sluice.http")
 HIGH_WATER = 64 * 1024
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+# Headers of an answer that are not the app's to set; it may only ask for the connection's end.
+_OF_THE_CONNECTION = frozenset({b"connection", b"transfer-encoding"})
 # Statuses whose answers never have a body. RFC 9110, sections 15.3.5 and 15.4.5
 _BODILESS = frozenset({204, 304})
 
@@ -45,8 +47,10 @@ class Cycle:
     """One request and its answer; also what `scope["extensions"]["sluice.connection"]` holds.
 
     The app may read `gone`, and `unsent` for the bytes that wait for a slow client, and `abort()`
-    the connection. A client that closes its sending side is gone, too: `receive()` says so, while
-    an answer that the app sends all the same still goes out.
+    the connection. It may also do for itself what `send` does: `drain` while `blocked`, then, as
+    long as somebody `listens`, `start` and `write`. A client that closes its sending side is gone,
+    too: `receive()` says so, while an answer that the app sends all the same still goes out.
+    One task receives at a time.
     """
 
     __slots__ = (
@@ -56,6 +60,7 @@ class Cycle:
         "_delivered",
         "_expects_continue",
         "_flow",
+        "_head",
         "_is_http10",
         "_parts",
         "_remaining",
@@ -84,7 +89,7 @@ class Cycle:
         self._flow = connection.flow
         self._is_http10 = is_http10
         self._expects_continue = expects_continue
-        self._changed: asyncio.Event | None = None
+        self._changed: asyncio.Future[None] | None = None
         #: Bytes of the body not yet received by the app.
         self.size = 0
         self._parts: list[bytes] = []
@@ -97,6 +102,8 @@ class Cycle:
         self.keep_alive = keep_alive
         self._sends_body = not is_head
         self._chunked = False
+        #: The answer's head, until the first part of its body goes out with it.
+        self._head = b""
         #: Of an answer with Content-Length: what is still to be sent.
         self._remaining: int | None = None
         #: Whether the client closed the connection, or its sending side.
@@ -110,6 +117,21 @@ class Cycle:
     def unsent(self) -> int:
         """Bytes of the answer that the system has not taken yet."""
         return self._transport.get_write_buffer_size()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether more than HIGH_WATER bytes are unsent to a client that is there."""
+        return self._flow.write_paused and not self.gone
+
+    async def drain(self) -> None:
+        """Wait until the client has taken most of what is unsent, or is gone."""
+        await self._flow.drain()
+
+    def listens(self) -> bool:
+        """Return whether there is still anybody to write to; breaks off what one who is gone leaves."""
+        if self.gone and not self.lost and self.unsent > HIGH_WATER:
+            self.abort()
+        return not self.lost
 
     def abort(self) -> None:
         """Close the connection at once, dropping what is unsent."""
@@ -128,11 +150,8 @@ class Cycle:
                 return {"type": "http.disconnect"}
             if self._parts or not (self.more_body or self._delivered):
                 return self._take()
-            if self._changed is None:
-                self._changed = asyncio.Event()
-            else:
-                self._changed.clear()
-            await self._changed.wait()
+            self._changed = asyncio.get_running_loop().create_future()
+            await self._changed
 
     async def send(self, message: Message) -> None:
         """Send a part of the answer; wait while more than HIGH_WATER bytes of it are unsent.
@@ -140,12 +159,9 @@ class Cycle:
         Returns at once when the client is gone. Raises RuntimeError for an answer out of order or of
         another length than it announced.
         """
-        if self._flow.write_paused and not self.gone:
-            await self._flow.drain()
-        if self.lost:
-            return
-        if self.gone and self.unsent > HIGH_WATER:
-            self.abort()
+        if self.blocked:
+            await self.drain()
+        if not self.listens():
             return
         if message["type"] == "http.response.body":
             self.write(message.get("body", b""), more_body=message.get("more_body", False))
@@ -176,6 +192,7 @@ class Cycle:
         if self.complete or self.lost:
             return
         if self.started or error is None:
+            self._transport.write(self._head)
             self._transport.close()  # a chunked answer without its last chunk is known to be broken
             return
         status, headers, body = render(error, dialect_of(scope["path"]), new_request_id())
@@ -203,11 +220,15 @@ class Cycle:
         self.wake()
 
     def wake(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
+        changed, self._changed = self._changed, None
+        if changed is not None and not changed.done():  # done: its receiver was cancelled
+            changed.set_result(None)
 
     def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Send the head of the answer; names are lower-case. Framing and persistence are ours."""
+        """Begin the answer; names are lower-case. Framing and persistence are ours.
+
+        The head waits for the first part of the body, which an answer has even if it is empty.
+        """
         if self.started:
             raise RuntimeError("the answer was started twice")
         # The rest of a body that nobody will read would be taken for the next request.
@@ -218,10 +239,8 @@ class Cycle:
         for name, value in headers:
             if name == b"content-length":
                 length = int(value)
-            elif name == b"connection":
+            elif name in _OF_THE_CONNECTION:
                 keep_alive = keep_alive and b"close" not in value.lower()
-                continue
-            elif name == b"transfer-encoding":
                 continue
             lines.append(b"%b: %b\r\n" % (name, value))
         if not keep_alive:
@@ -229,7 +248,7 @@ class Cycle:
         chunked = length is None and sends_body and not self._is_http10
         if chunked:
             lines.append(b"transfer-encoding: chunked\r\n")
-        self._transport.write(answer_head(status, lines, self._connection.date))
+        self._head = answer_head(status, lines, self._connection.date)
         self.started = True
         self.keep_alive, self._sends_body = keep_alive, sends_body
         self._chunked, self._remaining = chunked, length
@@ -238,24 +257,26 @@ class Cycle:
         """Send a part of the body."""
         if self.complete or not self.started:
             raise RuntimeError("a body was sent before the head of its answer, or after its end")
-        if self._sends_body:
-            self._write_framed(body, more_body)
+        framed = self._framed(body, more_body) if self._sends_body else b""
+        if self._head:
+            self._transport.writelines((self._head, framed))
+            self._head = b""
+        elif framed:
+            self._transport.write(framed)
         if not more_body:
             self.complete = True
             self.wake()
             self._connection.on_response_complete()
 
-    def _write_framed(self, body: bytes, more_body: bool) -> None:
+    def _framed(self, body: bytes, more_body: bool) -> bytes:
         if self._chunked:
-            chunk = b"".join((b"%x\r\n" % len(body), body, b"\r\n")) if body else b""
-            self._transport.write(chunk if more_body else chunk + b"0\r\n\r\n")
-            return
+            chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            return chunk if more_body else chunk + b"0\r\n\r\n"
         if self._remaining is not None:
             self._remaining -= len(body)
             if self._remaining < 0 or (self._remaining and not more_body):
                 raise RuntimeError("the answer's length is not its Content-Length")
-        if body:
-            self._transport.write(body)
+        return body
 
     def _take(self) -> Message:
         parts = self._parts

@@ -14,7 +14,7 @@ from proxy.web.credentials import presented_key
 from proxy.web.errors import render
 from proxy.web.multipart import read_multipart
 from proxy.web.protocol import client_address
-from proxy.web.request_id import new_request_id
+from proxy.web.request_id import RequestIds
 from proxy.web.streaming import ClientSink, merged
 
 
@@ -24,11 +24,12 @@ class Inference:
     def __init__(self, gateway: Gateway, keyring: Keyring) -> None:
         self._gateway = gateway
         self._keyring = keyring
+        self._ids = RequestIds()
 
     async def __call__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every error is answered in the dialect of the endpoint."""
         clock = self._gateway.services.clock
-        request_id = new_request_id()
+        request_id = self._ids.new()
         key: KeyState | None = None
         try:
             key = self._authenticate(scope, clock.now_ms())
@@ -44,8 +45,8 @@ class Inference:
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
             return
-        connection = scope["extensions"]["sluice.connection"]
-        exchange = self._gateway.begin(admitted, ClientSink(send, connection, endpoint.dialect, request_id))
+        cycle = scope["extensions"]["sluice.connection"]
+        exchange = self._gateway.begin(admitted, ClientSink(cycle, endpoint.dialect, request_id))
         # Until the answer is complete, all that can come is that the client is gone.
         while (await receive())["type"] != "http.disconnect":
             pass

@@ -1,42 +1,53 @@
-"""The client's end of an answer: `gateway.exchange.Sink` over ASGI."""
-
-from starlette.types import Send
+"""The client's end of an answer: `gateway.exchange.Sink` on the client's connection."""
 
 from proxy.core.errors import SluiceError
+from proxy.web.cycle import Cycle
 from proxy.web.errors import render, stream_frame
-from proxy.web.protocol import ClientConnection
 
 Headers = list[tuple[bytes, bytes]]
 
 
 class ClientSink:
-    """Sends one answer to one client, errors in the dialect of the endpoint."""
+    """Sends one answer to one client, errors in the dialect of the endpoint.
 
-    __slots__ = ("_connection", "_dialect", "_events", "_request_id", "_send", "started")
+    What ASGI's `send` would do, without a message and a coroutine for each part of a stream.
+    """
 
-    def __init__(self, send: Send, connection: ClientConnection, dialect: str, request_id: str) -> None:
-        self._send = send
-        self._connection = connection
+    __slots__ = ("_cycle", "_dialect", "_headers", "_request_id", "started")
+
+    def __init__(self, cycle: Cycle, dialect: str, request_id: str) -> None:
+        self._cycle = cycle
         self._dialect = dialect
         self._request_id = request_id
-        self._events = False
+        self._headers: Headers = []
         self.started = False
 
-    async def start(self, headers: Headers) -> None:
+    @property
+    def blocked(self) -> bool:
+        """Whether more than 64 KiB are unsent to a client that is there."""
+        return self._cycle.blocked
+
+    async def drain(self) -> None:
+        """Wait until it is not, or the client is gone."""
+        await self._cycle.drain()
+
+    def start(self, headers: Headers) -> None:
         """Begin a 200 answer."""
         self.started = True
-        self._events = any(name == b"content-type" and b"event-stream" in value for name, value in headers)
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._headers = headers
+        self._begin(200, headers)
 
-    async def write(self, data: bytes) -> None:
-        """Send a part of it; waits while more than 64 KiB are unsent, returns when the client is gone."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+    def write(self, data: bytes) -> None:
+        """Send a part of it; to a client that is gone, nothing is sent."""
+        if self._cycle.listens():
+            self._cycle.write(data, more_body=True)
 
-    async def end(self, data: bytes = b"") -> None:
+    def end(self, data: bytes = b"") -> None:
         """Send the last part."""
-        await self._send({"type": "http.response.body", "body": data})
+        if self._cycle.listens():
+            self._cycle.write(data)
 
-    async def fail(self, error: SluiceError, headers: Headers) -> None:
+    def fail(self, error: SluiceError, headers: Headers) -> None:
         """Answer with the error; in a started event stream send its event and close.
 
         In any other started answer nothing can be said any more: the connection is cut, so that the
@@ -45,18 +56,20 @@ class ClientSink:
         if not self.started:
             self.started = True
             status, own, body = render(error, self._dialect, self._request_id)
-            await self._send(
-                {"type": "http.response.start", "status": status, "headers": merged(own, headers)}
-            )
-            await self.end(body)
-        elif self._events:
-            await self.end(stream_frame(error, self._dialect, self._request_id))
+            self._begin(status, merged(own, headers))
+            self.end(body)
+        elif any(name == b"content-type" and b"event-stream" in value for name, value in self._headers):
+            self.end(stream_frame(error, self._dialect, self._request_id))
         else:
             self.abort()
 
     def abort(self) -> None:
         """Close the connection at once."""
-        self._connection.abort()
+        self._cycle.abort()
+
+    def _begin(self, status: int, headers: Headers) -> None:
+        if self._cycle.listens():
+            self._cycle.start(status, headers)
 
 
 def merged(headers: Headers, more: Headers) -> Headers:

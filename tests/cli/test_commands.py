@@ -179,14 +179,26 @@ class TestUse:
             ("account", "set-plan", "default", "gold"),
             ("account", "create", "default"),
             ("request", "req_x"),
-            ("requests", "--status", "bad"),
-            ("usage", "--from", "2026-02-01", "--to", "2026-01-01"),
         ],
         ids=" ".join,
     )
     def test_what_fails_or_is_not_found_ends_with_1(self, run: Run, arguments: tuple[str, ...]) -> None:
         result = run(*arguments)
         assert (result.status, result.out) == (1, "")
+        assert len(result.err.splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("requests", "--status", "bad"),
+            ("usage", "--from", "2026-02-01", "--to", "2026-01-01"),
+            ("key", "create", "--name", "n", "--quota-period", "month"),
+        ],
+        ids=" ".join,
+    )
+    def test_values_that_make_no_sense_end_with_2(self, run: Run, arguments: tuple[str, ...]) -> None:
+        result = run(*arguments)
+        assert (result.status, result.out) == (2, "")
         assert len(result.err.splitlines()) == 1
 
 

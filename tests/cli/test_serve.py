@@ -155,7 +155,7 @@ class TestBesideAServer:
         monkeypatch.setattr("proxy.cli.serve.LOCK_S", 0)
         with serving() as served:
             result = run("serve", "--port", "0")
-            assert (result.status, result.out) == (1, "")
+            assert (result.status, result.out) == (2, "")
             assert str(served.process.pid) in result.err
             assert served.url in result.err
 

@@ -81,11 +81,11 @@ def test_after_the_wait_and_not_before_it_is_enough(limit: int, taken: int, want
 def test_a_bucket_is_full_exactly_when_it_says(limit: int, taken: int) -> None:
     bucket = TokenBucket(limit, 0)
     bucket.take(taken, 0)
-    full_in_ns = bucket.full_in_ns(0)
-    if full_in_ns:
-        assert bucket.left(full_in_ns - 1) == limit - 1
-    assert bucket.left(full_in_ns) == limit
-    assert bucket.full_in_ns(full_in_ns) == 0
+    window = bucket.window(0)
+    assert window[:2] == (limit, max(limit - taken, 0))
+    if window.resets_in_s:
+        assert bucket.window((window.resets_in_s - 1) * S).resets_in_s == 1
+    assert bucket.window(window.resets_in_s * S) == Window(limit, limit, 0)
 
 
 def test_a_clock_that_stands_still_or_goes_back_adds_nothing() -> None:

@@ -44,6 +44,7 @@ def frame(delta: str) -> bytes:
         ('{"tool_calls":[{"index":0}]}', ""),
         ('{"role":"assistant","content":""}', ""),
         ('{"role":"assistant","content":null}', ""),
+        ('{"content":[{"type":"text"}]}', ""),
         ("null", ""),
     ],
 )

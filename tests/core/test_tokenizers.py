@@ -84,6 +84,8 @@ def test_the_planes_count_what_the_regular_expression_matches(text: str, single_
         ("GATEWAYS", Classes(1, 2, 0, 0, 0, 0)),
         ("aGateway", Classes(2, 1, 0, 0, 0, 0)),
         ("12 1234", Classes(0, 0, 3, 0, 0, 0)),
+        ("7" * 25, Classes(0, 0, 9, 0, 0, 0)),
+        (f"{'7' * 25} {'7' * 25}", Classes(0, 0, 17, 0, 0, 0)),  # 8 each, and one for the two left over
         ("a\n \n b", Classes(2, 0, 0, 1, 0, 0)),
         ("({x})...", Classes(1, 0, 0, 0, 2, 5)),
         ("网关,好", Classes(0, 0, 0, 0, 1, 0, ideographs=3)),

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -353,3 +354,26 @@ async def test_a_slow_client_slows_the_provider(tmp_path: Path) -> None:
                 received += len(chunk)
             assert received > 20_000_000
         assert ended(sluice)[1] is Finish.OK
+
+
+async def test_a_client_does_not_wait_for_ever_for_a_disk(tmp_path: Path) -> None:
+    async with running(tmp_path) as (upstream, sluice):
+        upstream.always(chat("Hello"))
+        with closing(sqlite3.connect(sluice.app.gateway.config().database)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            asking = asyncio.create_task(ask(sluice))
+            async with asyncio.timeout(20):
+                while not any(exchange._commit for exchange in sluice.app.gateway._running):
+                    await asyncio.sleep(0)
+            (exchange,) = sluice.app.gateway._running
+            exchange.tick(0)
+            await asyncio.sleep(0)
+            assert not asking.done()
+            exchange.tick(10**30)
+            answer = await asking
+            assert answer.status_code == 200
+        async with asyncio.timeout(20):  # the record is written as soon as that can be done
+            while (
+                await sluice.admin.get(f"/admin/api/requests/{answer.headers['x-request-id']}")
+            ).status_code != 200:
+                await asyncio.sleep(0)

@@ -145,6 +145,15 @@ async def test_any_status_is_handed_on(client: UpstreamClient, upstream: Upstrea
     assert len(upstream.requests) == 1
 
 
+async def test_redirects_are_not_followed(client: UpstreamClient, upstream: Upstream) -> None:
+    async with Upstream() as elsewhere:
+        upstream.reply(redirect(f"{elsewhere.url}/chat/completions", 308))
+        response = await ask(client, upstream, headers=[(b"authorization", b"Bearer secret")])
+        assert response.status == 308
+        assert await response.read_all(MIB) == b""
+        assert elsewhere.links == []
+
+
 async def test_stream_is_handed_on_as_it_comes(client: UpstreamClient, upstream: Upstream) -> None:
     reply = chat_stream("Hel", "lo").gated()
     upstream.reply(reply)

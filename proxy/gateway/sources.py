@@ -1,0 +1,163 @@
+"""Upstream streams as chat chunks, the form in which every translation meets."""
+
+from typing import Any, Protocol
+
+import msgspec
+
+from proxy.core import sse
+from proxy.core.metering import UsageMeter
+from proxy.core.received import ReceivedOutput, TextCounter
+from proxy.dialects.messages_chunks import ChunksFromMessages
+from proxy.dialects.watch import MessagesWatch
+from proxy.gateway.repair import Repair
+from proxy.upstream.errorbody import error_in
+
+Fields = dict[str, Any]
+
+# Finish reasons by which some providers say that generation failed.
+FAILED_FINISH_REASONS = frozenset({"error", "network_error"})
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class ChunkSource(Protocol):
+    """Bytes of an upstream stream in, chat chunks out; the accounts are kept on the way."""
+
+    #: The answer reached its proper end; what the connection does afterwards does not matter.
+    complete: bool
+    #: Nothing more is expected; reading may stop.
+    done: bool
+    #: The data of the event by which the provider reported a failure.
+    failure: bytes | None
+
+    def feed(self, chunk: bytes) -> list[Fields]: ...
+
+    def close(self) -> list[Fields]: ...
+
+    @property
+    def has_content(self) -> bool: ...
+
+    @property
+    def tokens(self) -> int: ...
+
+
+class ChatSource:
+    """A chat stream, mended where the provider needs it."""
+
+    def __init__(self, meter: UsageMeter, counter: TextCounter, repair: Repair | None) -> None:
+        self.complete = False
+        self.done = False
+        self.failure: bytes | None = None
+        self._meter = meter
+        self._output = ReceivedOutput(counter)
+        self._repair = repair
+        self._splitter = sse.FrameSplitter()
+
+    @property
+    def has_content(self) -> bool:
+        return self._output.has_content
+
+    @property
+    def tokens(self) -> int:
+        return self._output.tokens
+
+    def feed(self, chunk: bytes) -> list[Fields]:
+        return self._chunks(self._splitter.feed(chunk))
+
+    def close(self) -> list[Fields]:
+        chunks = self._chunks(self._splitter.finish())
+        if self._repair is not None and self._repair.missing_done and self.has_content:
+            self.complete = True
+        return chunks
+
+    def _chunks(self, frames: list[bytes]) -> list[Fields]:
+        chunks = []
+        for frame in frames:
+            if self.done or self.failure is not None:
+                break
+            data = sse.parse(frame).data
+            if data is None:
+                continue
+            if data.strip() == b"[DONE]":
+                self.complete = self.done = True
+                break
+            chunk = self._read(data)
+            if chunk is not None:
+                chunks.append(chunk)
+        return chunks
+
+    def _read(self, data: bytes) -> Fields | None:
+        try:
+            if error_in(data) is not None:
+                self.failure = data
+                return None
+            chunk = _decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None  # nothing that could be translated
+        self._meter.feed(data)
+        self._output.keep(b"data: %b\n\n" % data)
+        if self._repair is not None:
+            chunk = self._repair.chunk(chunk)
+        self._note_finish(chunk, data)
+        return None if self.failure is not None else chunk
+
+    def _note_finish(self, chunk: Fields, data: bytes) -> None:
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            reason = choice.get("finish_reason") if isinstance(choice, dict) else None
+            if reason in FAILED_FINISH_REASONS:
+                self.failure = data
+            elif reason is not None:
+                self.complete = True
+
+
+class MessagesSource:
+    """A Messages stream as chat chunks."""
+
+    def __init__(self, meter: UsageMeter, counter: TextCounter, chunks: ChunksFromMessages) -> None:
+        self.done = False
+        self._meter = meter
+        self._watch = MessagesWatch(counter)
+        self._chunks_of = chunks
+        self._splitter = sse.FrameSplitter()
+
+    @property
+    def complete(self) -> bool:
+        return self._watch.complete
+
+    @property
+    def failure(self) -> bytes | None:
+        return self._watch.failure
+
+    @property
+    def has_content(self) -> bool:
+        return self._watch.has_content
+
+    @property
+    def tokens(self) -> int:
+        return self._watch.tokens
+
+    def feed(self, chunk: bytes) -> list[Fields]:
+        return self._chunks(self._splitter.feed(chunk))
+
+    def close(self) -> list[Fields]:
+        return self._chunks(self._splitter.finish())
+
+    def _chunks(self, frames: list[bytes]) -> list[Fields]:
+        chunks: list[Fields] = []
+        for frame in frames:
+            if self.done or self.failure is not None:
+                break
+            data = sse.parse(frame).data
+            if data is None:
+                continue
+            self._watch.feed(data)
+            try:
+                event = _decode(data)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                continue
+            if b'"usage"' in data:
+                self._meter.feed(data)
+            chunks += self._chunks_of.feed(event)
+            self.done = self._watch.complete
+        return chunks

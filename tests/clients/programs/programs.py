@@ -1,0 +1,246 @@
+"""The programs: how each is installed, configured without a user's files, and run once without a head.
+
+docs/clients.md tells users the same configurations.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import dedent
+
+from tests.clients.programs.installation import Installation, pypi_version
+from tests.clients.programs.turns import PROMPT
+
+_SDK_MODEL = "gpt-5.5"
+_SDK = Path(__file__).parent / "sdk"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a program runs, and what it talks to."""
+
+    home: Path
+    #: The current directory; the files that it is asked about are here.
+    work: Path
+    #: The root of the gateway, without /v1.
+    url: str
+    key: str
+    model: str
+    installation: Installation
+    #: A free port, for programs that serve.
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What is run; `service` is run beside it, and listens on the place's port."""
+
+    arguments: list[str]
+    environ: dict[str, str] = field(default_factory=dict)
+    service: list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One way of using one program. `package` is of npm, or of PyPI for our own Python programs."""
+
+    name: str
+    package: str
+    dialect: str
+    model: str
+    command: Callable[[Place], Command]
+    #: How often the answer must be printed at least.
+    answers: int = 1
+    is_python: bool = False
+
+    def version(self, installation: Installation) -> str | None:
+        """Return the installed version, None if it is not installed."""
+        return pypi_version(self.package) if self.is_python else installation.npm_version(self.package)
+
+
+# Command-line tools
+
+
+def _codex(place: Place) -> Command:
+    _write(
+        place.home / ".codex/config.toml",
+        f"""
+        model = "{place.model}"
+        model_provider = "sluice"
+        check_for_update_on_startup = false
+
+        [model_providers.sluice]
+        name = "Sluice"
+        base_url = "{place.url}/v1"
+        env_key = "SLUICE_API_KEY"
+        wire_api = "responses"
+
+        [analytics]
+        enabled = false
+        """,
+    )
+    script = place.installation.script("@openai/codex/bin/codex.js")
+    options = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
+    return Command([*script, "exec", *options, PROMPT], {"SLUICE_API_KEY": place.key})
+
+
+_CLAUDE_QUIET = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "DISABLE_AUTOUPDATER": "1",
+}
+
+
+def _claude(place: Place) -> Command:
+    return Command(
+        _claude_arguments(place),
+        {"ANTHROPIC_BASE_URL": place.url, "ANTHROPIC_AUTH_TOKEN": place.key, **_CLAUDE_QUIET},
+    )
+
+
+def _claude_arguments(place: Place) -> list[str]:
+    script = place.installation.script("@anthropic-ai/claude-code/cli-wrapper.cjs")
+    return [*script, "-p", PROMPT, "--allowedTools", "Bash(cat:*)"]
+
+
+def _claude_with_api_key(place: Place) -> Command:
+    """The other way to give it a key, and models by the names that providers give them."""
+    models = {f"ANTHROPIC_DEFAULT_{kind}_MODEL": place.model for kind in ("OPUS", "SONNET", "HAIKU")}
+    environ = {
+        "ANTHROPIC_BASE_URL": place.url,
+        "ANTHROPIC_API_KEY": place.key,
+        "ANTHROPIC_MODEL": place.model,
+    }
+    return Command(_claude_arguments(place), environ | models | _CLAUDE_QUIET)
+
+
+def _router(place: Place) -> Command:
+    """Claude Code Router: Claude Code talks to it, and it talks to the gateway."""
+    provider = {
+        "name": "sluice",
+        "api_base_url": f"{place.url}/v1/chat/completions",
+        "api_key": place.key,
+        "models": [place.model],
+        "transformer": {"use": ["cleancache"]},
+    }
+    configuration = {
+        "PORT": place.port,
+        "LOG": False,
+        "NON_INTERACTIVE_MODE": True,
+        "Providers": [provider],
+        "Router": {"default": f"sluice,{place.model}"},
+    }
+    _write(place.home / ".claude-code-router/config.json", json.dumps(configuration))
+    router = place.installation.script("@musistudio/claude-code-router/dist/cli.js")
+    environ = {"ANTHROPIC_BASE_URL": f"http://127.0.0.1:{place.port}", "ANTHROPIC_AUTH_TOKEN": "any"}
+    return Command(_claude_arguments(place), environ | _CLAUDE_QUIET, service=[*router, "start"])
+
+
+def _qwen(place: Place, kind: str, environ: dict[str, str]) -> Command:
+    settings = {
+        "security": {"auth": {"selectedType": kind}},
+        "privacy": {"usageStatisticsEnabled": False},
+        "general": {"enableAutoUpdate": False},
+    }
+    _write(place.home / ".qwen/settings.json", json.dumps(settings))
+    script = place.installation.script("@qwen-code/qwen-code/cli-entry.js")
+    return Command([*script, "--yolo", "-p", PROMPT], environ)
+
+
+def _qwen_openai(place: Place, kind: str = "openai") -> Command:
+    environ = {"OPENAI_BASE_URL": f"{place.url}/v1", "OPENAI_API_KEY": place.key, "OPENAI_MODEL": place.model}
+    return _qwen(place, kind, environ)
+
+
+def _qwen_responses(place: Place) -> Command:
+    return _qwen_openai(place, "openai-responses")
+
+
+def _qwen_anthropic(place: Place) -> Command:
+    names = ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_MODEL")
+    return _qwen(place, "anthropic", dict(zip(names, (place.url, place.key, place.model), strict=True)))
+
+
+def _opencode(place: Place) -> Command:
+    options = {"baseURL": f"{place.url}/v1", "apiKey": place.key}
+    provider = {"npm": "@ai-sdk/openai-compatible", "options": options, "models": {place.model: {}}}
+    configuration = {
+        "model": f"sluice/{place.model}",
+        "autoupdate": False,
+        "share": "disabled",
+        "provider": {"sluice": provider},
+    }
+    _write(place.home / ".config/opencode/opencode.json", json.dumps(configuration))
+    program = min(place.installation.modules.glob("opencode-*-*/bin/opencode*"))  # one for a kind of machine
+    return Command([str(program), "run", PROMPT], {"OPENCODE_DISABLE_MODELS_FETCH": "1"})
+
+
+# SDKs, each driven by a program of ours
+
+
+def _python(script: str) -> Callable[[Place], Command]:
+    return lambda place: Command([sys.executable, str(_SDK / script)], _sdk_environ(place))
+
+
+def _node(script: str) -> Callable[[Place], Command]:
+    def command(place: Place) -> Command:
+        # Node looks for packages beside the program that imports them.
+        (place.home / "node_modules").symlink_to(place.installation.modules)
+        copied = shutil.copy(_SDK / script, place.home)
+        return Command([str(place.installation.node), str(copied)], _sdk_environ(place))
+
+    return command
+
+
+def _python_sdk(package: str, dialect: str, answers: int) -> Program:
+    command = _python(f"{package}_{dialect}.py")
+    return Program(f"{package} python, {dialect}", package, dialect, _SDK_MODEL, command, answers, True)
+
+
+def _node_sdk(name: str, dialect: str, answers: int) -> Program:
+    package = {"anthropic": "@anthropic-ai/sdk"}.get(name, name)
+    command = _node(f"{name}_{dialect}.mjs")
+    return Program(f"{name} node, {dialect}", package, dialect, _SDK_MODEL, command, answers)
+
+
+def _sdk_environ(place: Place) -> dict[str, str]:
+    return {
+        "OPENAI_BASE_URL": f"{place.url}/v1",
+        "OPENAI_API_KEY": place.key,
+        "ANTHROPIC_BASE_URL": place.url,
+        "ANTHROPIC_API_KEY": place.key,
+        "MODEL": place.model,
+        "PROMPT": PROMPT,
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text(dedent(text))
+
+
+_CODEX = "@openai/codex"
+_CLAUDE = "@anthropic-ai/claude-code"
+_QWEN = "@qwen-code/qwen-code"
+
+PROGRAMS = (
+    # Codex offers other tools, in other forms, to models that it knows.
+    Program("codex, model of others", _CODEX, "responses", "deepseek-v4-pro", _codex),
+    Program("codex, gpt-5.5", _CODEX, "responses", "gpt-5.5", _codex),
+    Program("codex, gpt-6-sol", _CODEX, "responses", "gpt-6-sol", _codex),
+    Program("claude code", _CLAUDE, "messages", "claude-opus-5-5", _claude),
+    Program("claude code, model of others", _CLAUDE, "messages", "deepseek-v4-pro", _claude_with_api_key),
+    Program("claude code router", "@musistudio/claude-code-router", "chat", "deepseek-v4-pro", _router),
+    Program("qwen code", _QWEN, "chat", "qwen3-max", _qwen_openai),
+    Program("qwen code, responses", _QWEN, "responses", "qwen3-max", _qwen_responses),
+    Program("qwen code, messages", _QWEN, "messages", "qwen3-max", _qwen_anthropic),
+    Program("opencode", "opencode-ai", "chat", "deepseek-v4-pro", _opencode),
+    _node_sdk("openai", "chat", 2),
+    _node_sdk("openai", "responses", 2),
+    _node_sdk("anthropic", "messages", 2),
+    _python_sdk("openai", "chat", 3),
+    _python_sdk("openai", "responses", 2),
+    _python_sdk("anthropic", "messages", 2),
+)
