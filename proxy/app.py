@@ -1,22 +1,21 @@
 """Builds every object once, hands it down, and takes it all apart again in the reverse order."""
 
 import asyncio
-from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
 from starlette.types import ASGIApp
 
 from proxy.config.schema import Config
-from proxy.core.entities import UsageRecord
 from proxy.gateway import installation
 from proxy.gateway.adminkey import AdminKey
 from proxy.gateway.clock import Clock
 from proxy.gateway.directory import Directory
-from proxy.gateway.exchange import Services
+from proxy.gateway.exchange import ExchangeLog, Services
 from proxy.gateway.gateway import Gateway
 from proxy.gateway.installation import NewSecrets
 from proxy.gateway.keyring import Keyring
 from proxy.gateway.management import Management
+from proxy.gateway.passages import Passing
 from proxy.gateway.reports import Reports
 from proxy.gateway.snapshot import Snapshot
 from proxy.store.accounts import AccountStore
@@ -59,7 +58,7 @@ class App:
         self._flushing = asyncio.create_task(self._flush_last_used())
 
     @classmethod
-    async def open(cls, config: Config, log: Callable[[UsageRecord, str | None], None]) -> "App":
+    async def open(cls, config: Config, log: ExchangeLog) -> "App":
         """Open the database and build the gateway on it.
 
         Raises StoreError when the database cannot be used, ConfigError when it does not fit the
@@ -74,7 +73,7 @@ class App:
             raise
 
     @classmethod
-    async def _build(cls, config: Config, database: Database, log: Callable[[UsageRecord, str | None], None]) -> "App":
+    async def _build(cls, config: Config, database: Database, log: ExchangeLog) -> "App":
         clock = Clock(ZoneInfo(config.limits.timezone))
         settings, usage = SettingStore(database), UsageStore(database)
         admin_key = await AdminKey.open(settings, config.admin_key)
@@ -83,9 +82,8 @@ class App:
         await keyring.load(usage)
         await installation.claim(keyring, settings, config)
 
-        gateway = Gateway(
-            Snapshot.build(config), Services(UpstreamClient(), usage, clock, log), database.writer
-        )
+        services = Services(UpstreamClient(), usage, clock, log, Passing.new())
+        gateway = Gateway(Snapshot.build(config), services, database.writer)
         management = Management(keyring, clock, gateway.config)
         reports = Reports(usage, clock, gateway.config)
         directory = Directory(gateway.current, gateway.list_models, clock)

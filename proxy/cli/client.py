@@ -73,10 +73,10 @@ class AdminClient:
         except ValueError:
             raise CommandFailed(f"The running server answered HTTP {response.status_code}.") from None
         if response.is_error:
-            error = value["error"]
+            told = value["error"]
             # An account or plan that does not exist was not found; any other wrong value is wrong use.
-            wrong_use = response.status_code == 400 and error.get("param") not in _REFERENCES
-            raise CommandFailed(error["message"], status=2 if wrong_use else 1)
+            wrong_use = response.status_code == 400 and told.get("param") not in _REFERENCES
+            raise CommandFailed(told["message"], status=2 if wrong_use else 1)
         return value
 
 

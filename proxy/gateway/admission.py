@@ -1,4 +1,7 @@
-"""Whether a request is let in: all checks first, then everything is taken, in one turn of the loop."""
+"""Whether a request is let in: all checks first, then everything is taken, in one turn of the loop.
+
+`check` checks; between it and `Admitted.take` nothing is awaited.
+"""
 
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -6,14 +9,16 @@ from typing import NamedTuple
 
 from proxy.core.buckets import Taken
 from proxy.core.entities import AdmittedExchange
-from proxy.core.errors import BadRequest, InsufficientQuota, PermissionRefused, RateLimited
+from proxy.core.errors import BadRequest, InsufficientQuota, PermissionRefused, RateLimited, RequestRefused
 from proxy.core.pricing import Price
 from proxy.core.quoting import quoted
 from proxy.core.routing import Deployment, Resolution
-from proxy.gateway.clock import Clock
+from proxy.gateway.clock import Clock, Instant
 from proxy.gateway.keystate import KeyState
 from proxy.gateway.request import ClientRequest
 from proxy.gateway.snapshot import Snapshot
+
+NOTHING_TAKEN = Taken(0, "")
 
 
 class Candidate(NamedTuple):
@@ -25,7 +30,7 @@ class Candidate(NamedTuple):
 
 @dataclass(slots=True)
 class Admitted:
-    """A request that was let in: what was decided and taken for it."""
+    """A request that is let in: what was decided, and then taken, for it."""
 
     id: str
     created_ms: int
@@ -35,12 +40,19 @@ class Admitted:
     snapshot: Snapshot
     resolution: Resolution
     candidates: tuple[Candidate, ...]
-    #: What the key's limits gave, corrected at settlement.
-    taken: Taken
+    #: The estimate of the input that the key's limits are to give; 0 where none asks for it.
+    tokens: int
+    now: Instant
+    #: What the limits gave, corrected at settlement.
+    taken: Taken = NOTHING_TAKEN
 
     def estimated_input(self) -> int:
         """Return the estimate of the input in LLM tokens: the one that was taken, else a fresh one."""
-        return self.taken.tokens or self.request.estimated_input(self.candidates[0].deployment.model)
+        return self.tokens or self.request.estimated_input(self.candidates[0].deployment.model)
+
+    def take(self) -> None:
+        """Take from the key's limits what the request needs; settling the exchange gives back."""
+        self.taken = self.key.limiter.take(self.tokens, self.now.monotonic_ns, self.now.day)
 
     def row(self) -> AdmittedExchange:
         """Return what the database keeps of it until it is settled."""
@@ -69,16 +81,15 @@ def check_address(key: KeyState, address: str) -> None:
         raise PermissionRefused("ip_not_allowed", f"This API key may not be used from {address}.")
 
 
-def admit(
+def check(
     request: ClientRequest, key: KeyState, snapshot: Snapshot, clock: Clock, request_id: str
 ) -> Admitted:
-    """Let a request in, or raise the error that says why not. A refusal takes nothing anywhere.
+    """Check whether a request may run now, or raise the error that says why not. Takes nothing.
 
     Raises BadRequest, PermissionRefused, RequestRefused (unknown model), InsufficientQuota,
     RateLimited, Unavailable.
     """
-    resolution = snapshot.catalog.resolve(request.model, request.pinned)
-    candidates = _candidates(resolution, request, key, snapshot)
+    resolution, candidates = candidates_of(request, key, snapshot)
     tokens = _tokens_to_take(request, key, candidates[0].deployment.model)
     now = clock.instant()
     refusal = key.limiter.refusal(tokens, *now)
@@ -98,14 +109,19 @@ def admit(
         snapshot=snapshot,
         resolution=resolution,
         candidates=candidates,
-        taken=key.limiter.take(tokens, now.monotonic_ns, now.day),
+        tokens=tokens,
+        now=now,
     )
 
 
-def _candidates(
-    resolution: Resolution, request: ClientRequest, key: KeyState, snapshot: Snapshot
-) -> tuple[Candidate, ...]:
-    """Return the deployments that this key may use, with their prices, in the order of the route."""
+def candidates_of(
+    request: ClientRequest, key: KeyState, snapshot: Snapshot
+) -> tuple[Resolution, tuple[Candidate, ...]]:
+    """Return the deployments that this key may use, with their prices, in the order of the route.
+
+    Raises BadRequest, PermissionRefused, RequestRefused, InsufficientQuota.
+    """
+    resolution = snapshot.catalog.resolve(request.model, request.pinned)
     # an allowed alias allows its target: the name that the client wrote is what counts
     if not key.allows_model(request.model):
         raise PermissionRefused(
@@ -117,7 +133,15 @@ def _candidates(
         raise PermissionRefused(
             "provider_not_allowed", f"This API key may not use the provider of this model ({providers})."
         )
-    candidates = tuple([Candidate(item, snapshot.price_of(resolution.model, item)) for item in allowed])
+    servable = [item for item in allowed if snapshot.serves(item.provider, request.endpoint)]
+    if not servable:
+        raise RequestRefused(
+            "not_found",
+            f"No provider of the model {quoted(request.model)} has the endpoint {request.endpoint.path}.",
+            status=404,
+            param="model",
+        )
+    candidates = tuple([Candidate(item, snapshot.price_of(resolution.model, item)) for item in servable])
     if snapshot.rejects_unpriced and any(candidate.price is None for candidate in candidates):
         raise InsufficientQuota(
             "model_not_priced",
@@ -125,7 +149,7 @@ def _candidates(
             "(billing.unpriced: reject).",
             param="model",
         )
-    return candidates
+    return resolution, candidates
 
 
 def _tokens_to_take(request: ClientRequest, key: KeyState, model: str) -> int:

@@ -31,9 +31,7 @@ def native_body(
     request = admitted.request
     if request.form is not None:
         return request.form.with_model(candidate.deployment.model)
-    return _finished(
-        dict(members), admitted, candidate, provider, request.endpoint.path, ask_usage=ask_usage
-    )
+    return _finished(dict(members), admitted, candidate, provider, request.endpoint.path, ask_usage=ask_usage)
 
 
 def translated_body(
@@ -100,9 +98,3 @@ def _length_field(provider: Provider, endpoint: str) -> str:
     if endpoint != "messages" and provider.preset in _NEW_LENGTH_FIELD:
         return "max_completion_tokens"
     return "max_tokens"
-
-
-def upstream_body(admitted: Admitted, candidate: Candidate, provider: Provider) -> bytes | BodyFile:
-    request = admitted.request
-    ask = request.stream and provider.stream_usage == "auto" and not request.usage_wanted
-    return native_body(request.members, admitted, candidate, provider, ask_usage=ask)

@@ -1,5 +1,6 @@
 """What a client speaks: its request as chat completions, and answers back in its own dialect."""
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -108,7 +109,10 @@ class ChatChunks:
     def feed(self, chunk: Fields) -> bytes:
         if chunk.get("choices") == [] and not self._usage_wanted:
             return b""
-        return b"data: %b\n\n" % _encode(chunk)
+        try:
+            return b"data: %b\n\n" % _encode(chunk)
+        except UnicodeEncodeError:  # half of a surrogate pair: JSON can say it, UTF-8 cannot
+            return b"data: %b\n\n" % json.dumps(chunk).encode("ascii")
 
     def ending(self, usage: Usage) -> bytes:
         return b"data: [DONE]\n\n"

@@ -35,6 +35,7 @@ class NativeRelay:
     """
 
     __slots__ = ("_ending", "_last_sequence", "_meter", "_responses", "_splitter", "_watch", "done")
+    events = True
 
     def __init__(self, meter: UsageMeter, watch: Watch, *, responses: bool) -> None:
         self.done = False
@@ -68,7 +69,7 @@ class NativeRelay:
         return self._frames(self._splitter.finish())
 
     def ending(self, usage: Usage) -> bytes:
-        return self._ending if self.complete else b""
+        return self._ending
 
     def keep_alive(self) -> bytes:
         """Return an event that changes nothing: some clients count the time between events, not bytes."""
@@ -108,6 +109,7 @@ class TranslatingRelay:
     """A stream of one dialect as a stream of another, by way of chat chunks."""
 
     __slots__ = ("_source", "_target", "fail", "keep_alive")
+    events = True
 
     def __init__(self, source: ChunkSource, target: ChunkTarget) -> None:
         self._source = source
@@ -142,4 +144,4 @@ class TranslatingRelay:
         return b"".join(map(self._target.feed, self._source.close()))
 
     def ending(self, usage: Usage) -> bytes:
-        return self._target.ending(usage) if self.complete else b""
+        return self._target.ending(usage)

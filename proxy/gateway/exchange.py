@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from proxy.core import sse
 from proxy.core.entities import Finish, UsageRecord
@@ -24,16 +24,16 @@ from proxy.core.errors import (
 from proxy.core.money import decimal_text
 from proxy.gateway.admission import Admitted, Candidate
 from proxy.gateway.attempts import AttemptLog
-from proxy.gateway.bodies import upstream_body
 from proxy.gateway.clock import Clock
-from proxy.gateway.relay import Relay, relay_for
+from proxy.gateway.passages import Passing, Prepared, prepare
+from proxy.gateway.relay import Relay
 from proxy.gateway.settlement import Accounting, Reached
+from proxy.gateway.sink import Headers, Sink
 from proxy.store.usage import UsageStore
 from proxy.upstream.client import UpstreamClient
 from proxy.upstream.failures import failure_from, failure_in_answer, failure_in_stream
-from proxy.upstream.providers import Answer, ProviderClient, UpstreamKey
+from proxy.upstream.providers import Answer
 
-Headers = list[tuple[bytes, bytes]]
 T = TypeVar("T")
 
 logger = logging.getLogger("sluice.exchange")
@@ -50,35 +50,15 @@ EVENT_STREAM: Headers = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx would collect the events otherwise
 ]
+JSON: Headers = [(b"content-type", b"application/json")]
+# What is recorded as the status of a client that was gone before one was sent; nginx's word for it.
+CLIENT_GONE = 499
 # Silence after which a stream gets a keep-alive. docs/api.md, "Streaming"
 KEEP_ALIVE_NS = 15 * 10**9
 
 
-class Sink(Protocol):
-    """The client's end of the answer; `web/streaming.py` has the real one."""
-
-    started: bool
-
-    @property
-    def blocked(self) -> bool:
-        """Whether the client is slow, and has to be waited for by `drain` before more is sent."""
-
-    async def drain(self) -> None:
-        """Wait for a slow client; returns at once when it is gone."""
-
-    def start(self, headers: Headers) -> None:
-        """Begin a 200 answer."""
-
-    def write(self, data: bytes) -> None:
-        """Send a part of it, if the client is still there."""
-
-    def end(self, data: bytes = b"") -> None: ...
-
-    def fail(self, error: SluiceError, headers: Headers) -> None:
-        """Answer with the error; in a started stream send its error event, then close."""
-
-    def abort(self) -> None:
-        """Close the connection at once."""
+#: Takes the record of each exchange that ended, and the id that the client itself gave it.
+ExchangeLog = Callable[[UsageRecord, str | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +68,8 @@ class Services:
     client: UpstreamClient
     usage: UsageStore
     clock: Clock
-    #: Takes the record of each exchange that ended, and the id that the client itself gave it.
-    log: Callable[[UsageRecord, str | None], None]
+    log: ExchangeLog
+    passing: Passing
 
 
 class _Interrupted(Exception):
@@ -100,9 +80,16 @@ class Exchange:
     """Runs the attempts, relays the answer, settles: exactly once, whichever way it ends."""
 
     def __init__(
-        self, admitted: Admitted, sink: Sink, services: Services, on_end: Callable[["Exchange"], None]
+        self,
+        admitted: Admitted,
+        first: Prepared,
+        sink: Sink,
+        services: Services,
+        on_end: Callable[["Exchange"], None],
     ) -> None:
+        """`first` is what the first candidate is sent."""
         self.admitted = admitted
+        self._first = first
         self._sink = sink
         self._services = services
         self._on_end = on_end
@@ -112,6 +99,7 @@ class Exchange:
         self._interrupted: Finish | None = None
         self._cancellable = False
         self._response: Answer | None = None
+        self._relay: Relay | None = None
         self._is_draining = False
         self._last_sent_ns = 0
         self._commit: asyncio.Future[bool] | None = None
@@ -156,42 +144,75 @@ class Exchange:
             logger.exception("exchange %s broke", self.admitted.id)
             error = InternalError("internal_error", "The gateway failed; its log has the details.")
             self._account.reached = Reached.NOTHING
-            await self._conclude(Finish.UPSTREAM_ERROR, error)
+            try:
+                await self._conclude(Finish.UPSTREAM_ERROR, error)
+            except Exception:
+                logger.exception("exchange %s could not be answered", self.admitted.id)
+                self._sink.abort()
         finally:
             self._on_end(self)
             if not self.finished.done():
                 self.finished.set_result(None)
 
     async def _answer(self) -> None:
-        failure: UpstreamFailure | None = None
+        error: SluiceError | None = None
+        prepared: Prepared | None = self._first
         for candidate in self.admitted.candidates[:MAX_ATTEMPTS]:
             if self._interrupted is not None:
                 break
             try:
-                await self._attempt(candidate)
+                await self._try(candidate, prepared)
             except _Interrupted:
                 break
-            except UpstreamFailure as error:
-                failure = error
-                if not error.retryable:
+            except UpstreamFailure as failure:
+                error, prepared = failure, None
+                if not failure.retryable:
                     break
+            except SluiceError as refusal:  # what cannot be said in this provider's dialect
+                error = refusal
+                break
             else:
                 return
         if self._interrupted is not None:
             await self._conclude(self._interrupted, self._interruption())
-        elif failure is not None:
-            await self._conclude(Finish(failure.finish), failure)
+        elif error is not None:
+            await self._conclude(Finish(getattr(error, "finish", Finish.UPSTREAM_ERROR)), error)
 
-    async def _attempt(self, candidate: Candidate) -> None:
-        """Try one deployment, to the end of the exchange; raises UpstreamFailure or _Interrupted."""
-        provider = self.admitted.snapshot.providers[candidate.deployment.provider]
+    async def _try(self, candidate: Candidate, prepared: Prepared | None) -> None:
+        """Try one deployment; once more, in another way, if it turns out to refuse the first one."""
+        passing = self._services.passing
+        prepared = prepared or prepare(self.admitted, candidate, passing)
+        try:
+            await self._attempt(candidate, prepared)
+        except UpstreamFailure as failure:
+            crossing = prepared.crossing
+            if self._sink.started or not passing.quirks.learn(
+                failure, candidate.deployment, asked_usage=crossing.asks_usage, streamed=crossing.streams_up
+            ):
+                raise
+            await self._attempt(candidate, prepare(self.admitted, candidate, passing))
+
+    async def _attempt(self, candidate: Candidate, prepared: Prepared) -> None:
+        """Call a deployment and pass its answer on; raises UpstreamFailure or _Interrupted."""
+        provider = prepared.crossing.provider
         key = provider.next_key()
         self._attempts.begin(provider.name, candidate.deployment.model, key.masked)
         self._account.begin(candidate)
+        self._relay = None
+        request = self.admitted.request
+        call = provider.send(
+            self._services.client,
+            prepared.passage.endpoint,
+            key,
+            request.headers,
+            prepared.body,
+            stream=prepared.crossing.streams_up,
+            query=request.query,
+        )
         try:
-            response = await self._waiting(self._call(candidate, provider, key))
+            response = await self._waiting(call)
             try:
-                await self._receive(response, provider)
+                await self._receive(response, prepared)
             finally:
                 self._response = None
                 response.close()
@@ -199,47 +220,49 @@ class Exchange:
             self._attempts.end(error.code)
             raise
 
-    def _call(self, candidate: Candidate, provider: ProviderClient, key: UpstreamKey) -> Awaitable[Answer]:
-        request = self.admitted.request
-        body = upstream_body(self.admitted, candidate, provider.config)
-        return provider.send(
-            self._services.client, request.endpoint.path, key, request.headers, body, stream=request.stream
-        )
-
-    async def _receive(self, response: Answer, provider: ProviderClient) -> None:
+    async def _receive(self, response: Answer, prepared: Prepared) -> None:
         self._attempts.answered(response.status)
         if not 200 <= response.status < 300:
-            body = await self._waiting(response.read_all(MAX_ERROR_BODY))
-            raise failure_from(provider.config, response.status, response.headers, body)
+            body = await self._waiting(_read_some(response, MAX_ERROR_BODY))
+            raise failure_from(prepared.crossing.provider.config, response.status, response.headers, body)
         self._account.reached = Reached.ANSWERED
         request = self.admitted.request
-        if request.endpoint.estimated and not request.stream:
-            await self._whole(response, provider)
+        if not request.stream and (request.endpoint.estimated or _is_small(response.headers)):
+            await self._whole(response, prepared)
         else:
-            await self._stream(response, provider)
+            await self._stream(response, prepared)
 
-    async def _whole(self, response: Answer, provider: ProviderClient) -> None:
+    async def _whole(self, response: Answer, prepared: Prepared) -> None:
         """An answer that is not streamed: had whole, recorded, then sent."""
+        provider, passage = prepared.crossing.provider, prepared.passage
         body = await self._waiting(response.read_all(MAX_WHOLE_ANSWER))
-        failure = failure_in_answer(provider.config, body)
-        if failure is not None:
-            raise failure
-        self._account.take_whole(body)
+        headers = provider.response_headers(response.headers)
+        if self.admitted.request.endpoint.estimated and not passage.assembles:
+            failure = failure_in_answer(provider.config, body)
+            if failure is not None:
+                raise failure
+        answer = passage.whole(body, self._account.meter)
+        self._account.received = answer
         self._account.reached = Reached.COMPLETE
         record = await self._settle(Finish.OK)
-        headers = self._headers(provider.response_headers(response.headers))
+        body = answer.as_sent(record.usage)
+        if not passage.native:
+            headers = [header for header in headers if header[0] != b"content-type"] + JSON
+        headers = self._headers(headers)
         headers.append((b"x-sluice-cost", decimal_text(record.cost_nanos).encode()))
         headers.append((b"content-length", b"%d" % len(body)))
         self._start(headers)
         self._sink.end(body)
 
-    async def _stream(self, response: Answer, provider: ProviderClient) -> None:
+    async def _stream(self, response: Answer, prepared: Prepared) -> None:
         """Pass an answer on as it comes; one that stays incomplete raises UpstreamFailure or _Interrupted."""
-        relay = relay_for(self.admitted.request, response.headers, self._account.meter, self._account.output)
+        provider = prepared.crossing.provider
+        relay = self._relay = prepared.passage.relay(response.headers, self._account.meter)
+        self._account.received = relay
         failure: UpstreamFailure | None = None
         try:
             headers = provider.response_headers(response.headers)
-            if relay.keep_alive:
+            if relay.events:
                 headers = [header for header in headers if header[0] != b"content-type"] + EVENT_STREAM
             await self._pump(response, relay, self._headers(headers))
         except UpstreamFailure as error:
@@ -249,9 +272,9 @@ class Exchange:
         # Once the answer is complete, it does not matter how the upstream closed.
         if relay.complete and (relay.done or self._interrupted is None):
             self._account.reached = Reached.COMPLETE
-            await self._settle(Finish.OK)
+            record = await self._settle(Finish.OK)
             await self._drained()
-            self._sink.end(relay.ending())
+            self._sink.end(relay.ending(record.usage))
             return
         if relay.has_content:
             self._account.reached = Reached.CONTENT
@@ -271,15 +294,18 @@ class Exchange:
         sink = self._sink
         self._response = response
         self._last_sent_ns = self._clock.monotonic_ns()
+        begun = not relay.events
         chunk: bytes | None = b""
         while not (chunk is None or relay.done or relay.failure is not None or self._interrupted is not None):
             chunk = await response.read()
             if chunk:
+                if not begun:
+                    begun = await self._check_events(response, chunk)
                 out = relay.feed(chunk)
             elif chunk is None:
                 out = relay.close()
             else:  # nudged, because the provider is silent or the exchange was interrupted
-                out = relay.keep_alive if self._is_silent() else b""
+                out = relay.keep_alive() if self._is_silent() else b""
             if out or relay.complete:
                 if not sink.started:
                     self._start(headers)
@@ -287,6 +313,18 @@ class Exchange:
                 if sink.blocked:
                     await self._drained()
                 sink.write(out)
+
+    async def _check_events(self, response: Answer, chunk: bytes) -> bool:
+        """Return True once events have begun; raises UpstreamFailure for a JSON error or a page of HTML."""
+        start = chunk.lstrip()[:1]
+        if start not in (b"{", b"[", b"<"):
+            return bool(start)
+        config = self.admitted.snapshot.config.providers[self._account.provider]
+        body = chunk + await self._waiting(_read_some(response, MAX_ERROR_BODY))
+        raise failure_in_answer(config, body) or UpstreamError(
+            "upstream_invalid_response",
+            f"{config.name} answered with a whole answer where a stream was asked for.",
+        )
 
     # -- how it ends
 
@@ -296,14 +334,18 @@ class Exchange:
         await self._settle(finish, error)
         if error is not None:
             await self._drained()
-            self._sink.fail(error, self._headers([]))
+            ending = self._relay.fail(error, self.admitted.id) if self._relay and self._sink.started else None
+            self._sink.fail(error, self._headers([]), ending)
         else:
             self._sink.abort()
 
     async def _settle(self, finish: Finish, error: SluiceError | None = None) -> UsageRecord:
         """Close the books and wait until they are on disk, as long as patience lasts."""
         self._attempts.end()
-        status = 200 if self._sink.started or error is None else error.status
+        if self._sink.started or finish is Finish.OK:
+            status = 200
+        else:
+            status = error.status if error is not None else CLIENT_GONE
         record = self._account.close(finish, status, error.code if error else None)
         self._commit = self._services.usage.settle(record)
         self._commit_by_ns = self._clock.monotonic_ns() + COMMIT_PATIENCE_NS
@@ -358,3 +400,18 @@ class Exchange:
     def _headers(self, headers: Headers) -> Headers:
         """Return a provider's headers that may pass, with ours."""
         return headers + self._account.headers()
+
+
+async def _read_some(response: Answer, limit: int) -> bytes:
+    """Return as much of a body as tells what went wrong."""
+    body = bytearray()
+    while len(body) < limit and (part := await response.read()) is not None:
+        body += part
+    return bytes(body)
+
+
+def _is_small(headers: Headers) -> bool:
+    """Return whether an answer that is passed through can be had whole, to tell its cost in a header."""
+    length = next((value for name, value in headers if name == b"content-length"), b"")
+    is_json = any(name == b"content-type" and b"json" in value for name, value in headers)
+    return is_json or (length.isdigit() and int(length) <= MAX_WHOLE_ANSWER)

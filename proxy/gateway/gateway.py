@@ -5,10 +5,13 @@ import asyncio
 from proxy.config.schema import Config
 from proxy.core.entities import Finish
 from proxy.core.errors import Unavailable
-from proxy.gateway.admission import Admitted, admit
-from proxy.gateway.exchange import Exchange, Services, Sink
+from proxy.gateway.admission import Admitted, candidates_of, check
+from proxy.gateway.counting import count_upstream
+from proxy.gateway.exchange import Exchange, Services
 from proxy.gateway.keystate import KeyState
+from proxy.gateway.passages import Prepared, prepare
 from proxy.gateway.request import ClientRequest
+from proxy.gateway.sink import Sink
 from proxy.gateway.snapshot import Snapshot
 from proxy.store.errors import LedgerUnavailable
 from proxy.store.writer import Writer
@@ -44,14 +47,20 @@ class Gateway:
     def running(self) -> int:
         return len(self._running)
 
-    def admit(self, request: ClientRequest, key: KeyState, request_id: str) -> Admitted:
-        """Let a request in; raises what `admission.admit`, `check_open` and `KeyState.check` raise.
+    def admit(self, request: ClientRequest, key: KeyState, request_id: str) -> tuple[Admitted, Prepared]:
+        """Let a request in; return it with what the first candidate is sent.
 
         The key is looked at once more: it may have been revoked while the body was read.
+
+        Raises what `check_open`, `KeyState.check`, `admission.check` and `passages.prepare` raise;
+        then nothing was taken.
         """
         self.check_open()
         key.check(self.services.clock.now_ms())
-        return admit(request, key, self.snapshot, self.services.clock, request_id)
+        admitted = check(request, key, self.snapshot, self.services.clock, request_id)
+        prepared = prepare(admitted, admitted.candidates[0], self.services.passing)
+        admitted.take()
+        return admitted, prepared
 
     def check_open(self) -> None:
         """Raise Unavailable when no exchange may begin: stopping, or nothing can be recorded."""
@@ -64,10 +73,21 @@ class Gateway:
         """Return what a provider says when asked for its models. Raises UpstreamFailure."""
         return await list_models(self.snapshot.providers[provider], self.services.client)
 
-    def begin(self, admitted: Admitted, sink: Sink) -> Exchange:
+    async def count_tokens(self, request: ClientRequest, key: KeyState) -> int:
+        """Return the input tokens of a Messages request: the provider's count, else our estimate.
+
+        Neither limited nor recorded. Raises what `admission.candidates_of` raises.
+        """
+        deployment = candidates_of(request, key, self.snapshot)[1][0].deployment
+        provider = self.snapshot.providers[deployment.provider]
+        if not provider.supports(request.endpoint.path):
+            return request.estimated_input(deployment.model)
+        return await count_upstream(request, deployment.model, provider, self.services.client)
+
+    def begin(self, admitted: Admitted, first: Prepared, sink: Sink) -> Exchange:
         """Start the exchange of an admitted request."""
         self.services.usage.admit(admitted.row())
-        exchange = Exchange(admitted, sink, self.services, self._ended)
+        exchange = Exchange(admitted, first, sink, self.services, self._ended)
         self._running.add(exchange)
         admitted.key.running.add(exchange)
         if self._ticking is None:

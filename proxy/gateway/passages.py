@@ -4,13 +4,15 @@ Natively wherever the provider speaks the client's dialect, else by way of chat 
 docs/adr/0004-chat-as-the-hub.md, docs/dialects.md
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 
 from proxy.core.entities import Usage
-from proxy.core.errors import UpstreamError, UpstreamRefused
+from proxy.core.errors import UpstreamError, UpstreamRefused, UpstreamTruncated
 from proxy.core.estimation import OutputCounter
 from proxy.core.metering import UsageMeter
 from proxy.core.received import ReceivedOutput
@@ -23,7 +25,7 @@ from proxy.dialects.messages_models import messages_traits
 from proxy.dialects.watch import MessagesWatch, ResponsesWatch
 from proxy.gateway.admission import Admitted, Candidate
 from proxy.gateway.bodies import MAX_TOKENS_WHERE_REQUIRED, native_body, translated_body
-from proxy.gateway.client_dialects import HUB_TRAITS, ClientDialect, Counting, client_dialect
+from proxy.gateway.client_dialects import HUB_TRAITS, ClientDialect, client_dialect
 from proxy.gateway.dialect_relays import NativeRelay, TranslatingRelay
 from proxy.gateway.quirks import Quirks
 from proxy.gateway.reasoning import ReasoningMemory, RememberingRelay, Thoughts
@@ -32,9 +34,14 @@ from proxy.gateway.repair import Repair
 from proxy.gateway.sources import ChatSource, ChunkSource, MessagesSource
 from proxy.gateway.traits import chat_traits
 from proxy.upstream.client import BodyFile
-from proxy.upstream.providers import Headers, ProviderClient
+from proxy.upstream.failures import failure_in_stream
+from proxy.upstream.providers import ProviderClient
+
+# Names of unknown members are the clients' own: their number is bounded.
+MAX_COUNTED = 200
 
 Fields = dict[str, Any]
+Headers = list[tuple[bytes, bytes]]
 
 _encode = msgspec.json.encode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
@@ -47,7 +54,17 @@ class Passing:
     memory: ReasoningMemory
     quirks: Quirks
     #: How often something was left out in translation, or mended, by name.
-    count: Counting
+    counts: Counter[str]
+
+    @classmethod
+    def new(cls) -> "Passing":
+        return cls(ReasoningMemory(), Quirks(), Counter())
+
+    def count(self, found: Mapping[str, int]) -> None:
+        """Count what was left out or mended; names that clients make up are counted as one."""
+        for name, number in found.items():
+            known = name if name in self.counts or len(self.counts) < MAX_COUNTED else "other"
+            self.counts[known] += number
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +82,13 @@ class Crossing:
         return self.admitted.request.stream or self.passing.quirks.only_streams(self.candidate.deployment)
 
     @property
+    def assembles(self) -> bool:
+        """Whether the provider streams what the client wants whole."""
+        return self.streams_up and not self.admitted.request.stream
+
+    @property
     def asks_usage(self) -> bool:
-        request, config = self.admitted.request, self.provider.config
+        config = self.provider.config
         return (
             self.streams_up
             and config.stream_usage == "auto"
@@ -86,6 +108,12 @@ class Passage(Protocol):
 
     #: Where it goes at the provider, such as "chat/completions".
     endpoint: str
+    #: The answer passes as the provider sent it.
+    native: bool
+
+    @property
+    def assembles(self) -> bool:
+        """Whether a whole answer is put together from a stream."""
 
     def body(self) -> bytes | BodyFile:
         """Return what is sent up; raises BadRequest for what cannot be said in the other dialect."""
@@ -95,6 +123,27 @@ class Passage(Protocol):
 
     def whole(self, answer: bytes, meter: UsageMeter) -> "WholeAnswer":
         """Read a whole answer; raises UpstreamError for one that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request ready to be sent to one deployment."""
+
+    crossing: Crossing
+    passage: Passage
+    body: bytes | BodyFile
+
+
+def prepare(admitted: Admitted, candidate: Candidate, passing: Passing) -> Prepared:
+    """Return what a deployment is sent.
+
+    Raises UpstreamRefused when the provider has no endpoint for it, BadRequest when the request
+    cannot be said in the provider's dialect.
+    """
+    provider = admitted.snapshot.providers[candidate.deployment.provider]
+    crossing = Crossing(admitted, candidate, provider, passing)
+    passage = passage_for(crossing)
+    return Prepared(crossing, passage, passage.body())
 
 
 class WholeAnswer(Protocol):
@@ -115,9 +164,7 @@ def passage_for(crossing: Crossing) -> Passage:
     """
     endpoint, provider = crossing.admitted.request.endpoint, crossing.provider
     if provider.supports(endpoint.path):
-        mends = endpoint.path == ChatUpstream.endpoint and (
-            provider.config.repair or (crossing.streams_up and not crossing.admitted.request.stream)
-        )
+        mends = endpoint.path == ChatUpstream.endpoint and (provider.config.repair or crossing.assembles)
         return TranslatedPassage(crossing, ChatUpstream(crossing)) if mends else NativePassage(crossing)
     if endpoint.converses:
         if provider.supports(ChatUpstream.endpoint):
@@ -133,6 +180,9 @@ def passage_for(crossing: Crossing) -> Passage:
 
 class NativePassage:
     """The provider speaks the client's dialect: bytes pass."""
+
+    native = True
+    assembles = False
 
     def __init__(self, crossing: Crossing) -> None:
         self.endpoint = crossing.admitted.request.endpoint.path
@@ -226,7 +276,7 @@ class ChatUpstream:
         return ChatSource(meter, self._crossing.counter(), self._crossing.repair())
 
     def chat_answer(self, answer: bytes) -> Fields:
-        if self._crossing.streams_up and not self._crossing.admitted.request.stream:
+        if self._crossing.assembles:
             return self._assembled(answer)
         if self._traits.replays_reasoning and b'"tool_calls"' in answer:
             _remember(self._crossing, answer)
@@ -238,6 +288,12 @@ class ChatUpstream:
         source, assembly = self.source(UsageMeter()), ChatAssembly()
         for chunk in (*source.feed(stream), *source.close()):
             assembly.take(chunk)
+        config = self._crossing.provider.config
+        if source.failure is not None:
+            raise failure_in_stream(config, source.failure)
+        if not source.complete:
+            message = f"{config.name} closed the stream before the answer was complete."
+            raise UpstreamTruncated("upstream_stream_truncated", message)
         return assembly.answer()
 
 
@@ -274,11 +330,17 @@ class MessagesUpstream:
 class TranslatedPassage:
     """Client and provider speak different dialects, or the answer must be mended: chat lies between."""
 
+    native = False
+
     def __init__(self, crossing: Crossing, upstream: UpstreamHalf) -> None:
         self.endpoint = upstream.endpoint
         self._crossing = crossing
         self._upstream = upstream
         self._client = client_dialect(crossing.admitted, crossing.passing.count)
+
+    @property
+    def assembles(self) -> bool:
+        return self._crossing.assembles
 
     def body(self) -> bytes:
         crossing = self._crossing
@@ -295,7 +357,10 @@ class TranslatedPassage:
     def relay(self, headers: Headers, meter: UsageMeter) -> Relay:
         relay: Relay = TranslatingRelay(self._upstream.source(meter), self._client.target())
         crossing = self._crossing
-        if isinstance(self._upstream, ChatUpstream) and chat_traits(crossing.provider.config).replays_reasoning:
+        if (
+            isinstance(self._upstream, ChatUpstream)
+            and chat_traits(crossing.provider.config).replays_reasoning
+        ):
             return RememberingRelay(relay, crossing.passing.memory, crossing.admitted.key.key.id)
         return relay
 

@@ -30,7 +30,9 @@ class Quirks:
         """Whether the model only streams: its answers are put together here for other clients."""
         return (deployment.provider, deployment.model) in self._only_streams
 
-    def learn(self, failure: UpstreamFailure, deployment: Deployment, *, asked_usage: bool, streamed: bool) -> bool:
+    def learn(
+        self, failure: UpstreamFailure, deployment: Deployment, *, asked_usage: bool, streamed: bool
+    ) -> bool:
         """Return whether a refusal shows something new, so that the same may be asked another way."""
         if failure.status not in (400, 422):
             return False

@@ -49,7 +49,7 @@ class ReasoningMemory:
         Where they are forgotten, an empty text says that there is nothing more to tell. Returns
         whether any message was changed.
         """
-        kept = self._keys.get(key_id, {})
+        kept = self._keys.get(key_id) or OrderedDict[str, str]()
         changed = False
         for message in messages if isinstance(messages, list) else ():
             if not isinstance(message, dict) or message.get("reasoning_content") is not None:
@@ -94,6 +94,8 @@ class Thoughts:
 
 class RememberingRelay:
     """A relay of a chat stream that also takes down the thoughts in it."""
+
+    events = True
 
     def __init__(self, inner: Relay, memory: ReasoningMemory, key_id: str) -> None:
         self._inner = inner

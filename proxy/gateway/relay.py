@@ -9,34 +9,43 @@ from typing import Any, Protocol
 import msgspec
 
 from proxy.core import sse
+from proxy.core.entities import Usage
+from proxy.core.errors import SluiceError
 from proxy.core.metering import UsageMeter
 from proxy.core.received import ReceivedOutput
-from proxy.gateway.request import ClientRequest
+from proxy.gateway.endings import Ending, ending_of
 from proxy.upstream.errorbody import error_in
-
-Headers = list[tuple[bytes, bytes]]
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
-# Of an answer that should be an event stream and is none, as much is read as tells why.
-MAX_OTHER = 64 * 1024
-# JSON answers up to this are searched for usage; those that hold images are not.
-MAX_SEARCHED = 4 * 1024 * 1024
-# Finish reasons by which some providers say that generation failed.
-FAILED_FINISH_REASONS = frozenset({"error", "network_error"})
 
 
 class Relay(Protocol):
     """Turns the bytes of an upstream answer into those for the client, and keeps the accounts."""
 
-    #: What to send while the provider is silent; empty where nothing may be.
-    keep_alive: bytes
-    #: The answer reached its proper end; what the connection does afterwards does not matter.
-    complete: bool
-    #: Nothing more is expected; reading may stop.
-    done: bool
-    #: The data of the event by which the provider reported a failure.
-    failure: bytes | None
+    @property
+    def events(self) -> bool:
+        """Whether the answer is a stream of events; anything else in its place is a failure."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer reached its end; what the connection does afterwards does not matter."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more is expected, so that reading may stop."""
+
+    @property
+    def failure(self) -> bytes | None:
+        """The data of the event by which the provider reported a failure."""
+
+    @property
+    def has_content(self) -> bool:
+        """Whether anything was generated."""
+
+    @property
+    def tokens(self) -> int:
+        """The estimate of what was generated, in LLM tokens."""
 
     def feed(self, chunk: bytes) -> bytes:
         """Return what may be sent to the client now."""
@@ -44,12 +53,14 @@ class Relay(Protocol):
     def close(self) -> bytes:
         """The upstream ended: return what may be sent of the rest."""
 
-    def ending(self) -> bytes:
-        """Return what is held back until the usage record is committed."""
+    def ending(self, usage: Usage) -> bytes:
+        """Return what is held back until the usage record is committed; `usage` is what it charges."""
 
-    @property
-    def has_content(self) -> bool:
-        """Whether anything was generated."""
+    def keep_alive(self) -> bytes:
+        """Return what to send while the provider is silent; empty where nothing may be."""
+
+    def fail(self, error: SluiceError, request_id: str) -> bytes | None:
+        """Return the end of a stream that failed; None: the dialect's ordinary error event does."""
 
 
 class _Chunk(msgspec.Struct):
@@ -57,14 +68,6 @@ class _Chunk(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
-
-
-def relay_for(request: ClientRequest, headers: Headers, meter: UsageMeter, output: ReceivedOutput) -> Relay:
-    """Return the relay for the answer to a request."""
-    if request.endpoint.generates:
-        return ChatRelay(meter, output, usage_wanted=request.usage_wanted)
-    content_type = next((value for name, value in headers if name == b"content-type"), b"")
-    return RawRelay(meter, content_type)
 
 
 class ChatRelay:
@@ -75,65 +78,52 @@ class ChatRelay:
     """
 
     __slots__ = (
-        "_begun",
         "_meter",
-        "_other",
         "_output",
         "_splitter",
         "_usage_wanted",
         "complete",
         "done",
         "failure",
-        "keep_alive",
     )
+    events = True
 
     def __init__(self, meter: UsageMeter, output: ReceivedOutput, *, usage_wanted: bool) -> None:
         self._meter = meter
         self._output = output
-        self.keep_alive = KEEP_ALIVE
         self.complete = False
         self.done = False
         self.failure: bytes | None = None
         self._usage_wanted = usage_wanted
         self._splitter = sse.FrameSplitter()
-        self._begun = False
-        self._other: bytearray | None = None
 
     @property
     def has_content(self) -> bool:
         return self._output.has_content
 
+    @property
+    def tokens(self) -> int:
+        return self._output.tokens
+
     def feed(self, chunk: bytes) -> bytes:
         """Return what may go to the client now; raises sse.EventTooLarge."""
         if not self._splitter.pending and sse.is_canonical_block(chunk) and _is_plain(chunk):
-            self._begun = True
             self._output.keep(chunk)
             return chunk
-        if (not self._begun or self._other is not None) and self._is_other(chunk):
-            return b""
         return self._frames(self._splitter.feed(chunk))
 
     def close(self) -> bytes:
         """The upstream ended: a last frame may lack its blank line."""
-        if self._other is not None:
-            self.failure = bytes(self._other)
-            return b""
         return self._frames(self._splitter.finish())
 
-    def ending(self) -> bytes:
-        return DONE if self.complete else b""
+    def ending(self, usage: Usage) -> bytes:
+        return DONE
 
-    def _is_other(self, chunk: bytes) -> bool:
-        """Take what is no event stream at all, as its first byte shows: a JSON error, a page of HTML."""
-        if self._other is None:
-            start = chunk.lstrip()[:1]
-            self._begun = bool(start)
-            if start not in (b"{", b"[", b"<"):
-                return False
-            self._other = bytearray()
-        if len(self._other) < MAX_OTHER:
-            self._other += chunk
-        return True
+    def keep_alive(self) -> bytes:
+        return KEEP_ALIVE
+
+    def fail(self, error: SluiceError, request_id: str) -> bytes | None:
+        return None
 
     def _frames(self, frames: list[bytes]) -> bytes:
         out = []
@@ -159,27 +149,20 @@ class ChatRelay:
             self.failure = data
             return b""
         self._meter.feed(data)
-        if not self._read_choices(chunk.choices, data):
-            return b""
+        match ending_of(chunk.choices):
+            case Ending.FAILED:
+                self.failure = data
+                return b""
+            case Ending.COMPLETE:
+                self.complete = True
         if chunk.choices == [] and not self._usage_wanted:
             return b""  # clients that did not ask for usage index choices[0] of every chunk
         self._output.add_data(data)
         return sse.canonical(frame, keep_event=False)
 
-    def _read_choices(self, choices: object, data: bytes) -> bool:
-        """Note a finish reason; return False when it says that generation failed."""
-        for choice in choices if isinstance(choices, list) else ():
-            reason = choice.get("finish_reason") if isinstance(choice, dict) else None
-            if reason in FAILED_FINISH_REASONS:
-                self.failure = data
-                return False
-            if reason is not None:
-                self.complete = True
-        return True
-
 
 class RawRelay:
-    """Anything else: passed on unread, except that JSON and events are searched for usage.
+    """Anything else: passed on unread, except that events are searched for usage.
 
     The last received block is held back, so that the client cannot have the end of the answer
     before its record is committed.
@@ -188,37 +171,34 @@ class RawRelay:
     __slots__ = (
         "_begun",
         "_held",
-        "_json",
-        "_json_size",
         "_meter",
         "_splitter",
         "complete",
         "done",
         "failure",
-        "keep_alive",
     )
+    events = False
 
     def __init__(self, meter: UsageMeter, content_type: bytes) -> None:
         self._meter = meter
-        self.keep_alive = b""
         self.complete = False
         self.done = False
         self.failure: bytes | None = None
         self._begun = False
         self._held = b""
-        self._json: list[bytes] | None = [] if b"json" in content_type else None
-        self._json_size = 0
         self._splitter = sse.FrameSplitter() if b"event-stream" in content_type else None
 
     @property
     def has_content(self) -> bool:
         return self._begun
 
+    @property
+    def tokens(self) -> int:
+        return 0  # of what is passed through, nothing is estimated
+
     def feed(self, chunk: bytes) -> bytes:
         self._begun = True
-        if self._json is not None:
-            self._keep(chunk)
-        elif self._splitter is not None:
+        if self._splitter is not None:
             for frame in self._splitter.feed(chunk):
                 self._read_event(frame)
         out, self._held = self._held, chunk
@@ -226,19 +206,16 @@ class RawRelay:
 
     def close(self) -> bytes:
         self.complete = True
-        if self._json is not None:
-            self._meter.feed(b"".join(self._json))
         return b""
 
-    def ending(self) -> bytes:
-        return self._held if self.complete else b""
+    def ending(self, usage: Usage) -> bytes:
+        return self._held
 
-    def _keep(self, chunk: bytes) -> None:
-        self._json_size += len(chunk)
-        if self._json is not None and self._json_size <= MAX_SEARCHED:
-            self._json.append(chunk)
-        else:
-            self._json = None
+    def keep_alive(self) -> bytes:
+        return b""
+
+    def fail(self, error: SluiceError, request_id: str) -> bytes | None:
+        return None
 
     def _read_event(self, frame: bytes) -> None:
         if b'"usage"' in frame:

@@ -66,8 +66,10 @@ class Reports:
         }
         for name in ("provider", "model", "day"):
             report[f"by_{name}"] = [_line(name, item, currency) for item in by[name]]
-        if (name := query.group_by) is not None:
-            report["data"] = [{name: _value(item, name), **_figures([item], currency)} for item in by[name]]
+        if (group := query.group_by) is not None:
+            report["data"] = [
+                {group: _value(item, group), **_figures([item], currency)} for item in by[group]
+            ]
         return report
 
     async def quotas(self, keys: Sequence[ApiKey]) -> dict[str, QuotaState]:

@@ -36,7 +36,7 @@ class Endpoint:
 CHAT = Endpoint("chat/completions", estimated=True, generates=True, converses=True)
 MESSAGES = Endpoint("messages", "messages", estimated=True, generates=True, converses=True)
 RESPONSES = Endpoint("responses", "responses", estimated=True, generates=True, converses=True)
-COUNT_TOKENS = Endpoint("messages/count_tokens", "messages", estimated=True)
+COUNT_TOKENS = Endpoint("messages/count_tokens", "messages", estimated=True, converses=True)
 COMPLETIONS = Endpoint("completions", estimated=True, generates=True)
 EMBEDDINGS = Endpoint("embeddings", estimated=True)
 PASSED_THROUGH = (
@@ -118,7 +118,7 @@ class ClientRequest:
         return estimate_plain_input(text, family)
 
 
-def read_json(endpoint: Endpoint, headers: Headers, body: bytes) -> ClientRequest:
+def read_json(endpoint: Endpoint, headers: Headers, body: bytes, query: bytes = b"") -> ClientRequest:
     """Read a JSON request; raises BadRequest with the member at fault in `param`."""
     members = jsonbody.parse_object(body)
     if endpoint is CHAT and "input" in members and "messages" not in members:
@@ -141,6 +141,7 @@ def read_json(endpoint: Endpoint, headers: Headers, body: bytes) -> ClientReques
         members,
         lengths=lengths,
         usage_wanted=stream and rewrite.wants_usage(members),
+        query=query,
     )
 
 
@@ -155,7 +156,9 @@ def _chat_members(members: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
     """Return the members of a Responses request as those of the chat request that says the same."""
     fields = {name: jsonbody.value_member(members, name) for name in members}
     chat = chat_request(fields, ChatTraits()).chat
-    kept = {name: members[name] for name in ("model", "stream", "stream_options", "provider") if name in members}
+    kept = {
+        name: members[name] for name in ("model", "stream", "stream_options", "provider") if name in members
+    }
     return {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in chat.items()} | kept
 
 

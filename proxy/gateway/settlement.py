@@ -6,14 +6,11 @@ The contract is the table in docs/billing.md; `settle` is that table.
 from collections.abc import Callable
 from enum import Enum, auto
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from proxy.core import money, pricing
 from proxy.core.entities import Billing, Finish, Usage, UsageRecord
-from proxy.core.estimation import OutputCounter
 from proxy.core.metering import ReportedUsage, UsageMeter
-from proxy.core.received import ReceivedOutput
-from proxy.core.tokenizers import family_of
 from proxy.gateway.admission import Admitted, Candidate
 from proxy.gateway.attempts import AttemptLog
 from proxy.gateway.clock import Clock
@@ -67,6 +64,14 @@ def settle(
     return Settlement(Billing.SETTLED if settled else Billing.ESTIMATED, finish, usage)
 
 
+class Received(Protocol):
+    """What was received of an answer: a relay, or a whole answer."""
+
+    @property
+    def tokens(self) -> int:
+        """The estimate of the output, in LLM tokens."""
+
+
 class Accounting:
     """Keeps what an exchange is charged for, and closes its books once.
 
@@ -78,11 +83,11 @@ class Accounting:
         "_attempts",
         "_candidate",
         "_clock",
-        "_output",
         "_record",
         "first_output_ns",
         "meter",
         "reached",
+        "received",
     )
 
     def __init__(self, admitted: Admitted, attempts: AttemptLog, clock: Clock) -> None:
@@ -92,7 +97,8 @@ class Accounting:
         self._candidate = admitted.candidates[0]
         self.reached = Reached.NOTHING
         self.meter = UsageMeter()
-        self._output: ReceivedOutput | None = None
+        #: What was received of the answer, for its estimate.
+        self.received: Received | None = None
         self._record: UsageRecord | None = None
         #: When the client was sent the first of the answer, on the monotonic clock.
         self.first_output_ns: int | None = None
@@ -102,21 +108,12 @@ class Accounting:
         self._candidate = candidate
         self.reached = Reached.NOTHING
         self.meter = UsageMeter()
-        self._output = None
+        self.received = None
 
     @property
-    def output(self) -> ReceivedOutput:
-        """What was received of the answer, kept where it may have to be estimated."""
-        if self._output is None:
-            self._output = ReceivedOutput(OutputCounter(family_of(self._candidate.deployment.model)))
-        return self._output
-
-    def take_whole(self, body: bytes) -> None:
-        """Take an answer that was not streamed: its usage, and its text for what that leaves out."""
-        self.meter.feed(body)
-        reported = self.meter.reported
-        if reported is None or not reported.complete:
-            self.output.add_data(body)
+    def provider(self) -> str:
+        """The provider of the attempt."""
+        return self._candidate.deployment.provider
 
     def headers(self) -> Headers:
         """Return the headers that say who answered, and what the key's limits leave."""
@@ -187,7 +184,7 @@ class Accounting:
         return ReportedUsage(known.input_tokens, known.output_tokens, known.cached_tokens)
 
     def _estimate(self) -> tuple[int, int]:
-        return self._admitted.estimated_input(), self.output.tokens
+        return self._admitted.estimated_input(), self.received.tokens if self.received else 0
 
     def _timings(self) -> dict[str, float]:
         """Return milliseconds from the admission on."""
@@ -201,4 +198,5 @@ class Accounting:
 @lru_cache(maxsize=1024)
 def _header_text(text: str) -> bytes:
     """Return a name as a header value: names may hold anything, header lines may not."""
-    return text[:128].encode("ascii", "backslashreplace").replace(b"\r", b"\\r").replace(b"\n", b"\\n")
+    shown = (char if " " <= char <= "~" else repr(char)[1:-1] for char in text[:128])
+    return "".join(shown).encode("ascii", "backslashreplace")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from proxy.config.schema import Config
 from proxy.core.pricing import ONE, Price, Ratio
 from proxy.core.routing import Catalog, Deployment, Model
+from proxy.gateway.request import Endpoint
 from proxy.upstream.providers import ProviderClient
 
 
@@ -31,6 +32,13 @@ class Snapshot:
     @property
     def rejects_unpriced(self) -> bool:
         return self.config.billing.unpriced == "reject"
+
+    def serves(self, provider: str, endpoint: Endpoint) -> bool:
+        """Return whether a provider has an endpoint, or one from which its answers can be translated."""
+        supports = self.providers[provider].supports
+        return supports(endpoint.path) or (
+            endpoint.converses and (supports("chat/completions") or supports("messages"))
+        )
 
     def price_of(self, model: Model | None, deployment: Deployment) -> Price | None:
         """Return what a deployment costs: its own price, else its model's; None when nobody said."""

@@ -1,5 +1,6 @@
 """Upstream streams as chat chunks, the form in which every translation meets."""
 
+import json
 from typing import Any, Protocol
 
 import msgspec
@@ -9,26 +10,26 @@ from proxy.core.metering import UsageMeter
 from proxy.core.received import ReceivedOutput, TextCounter
 from proxy.dialects.messages_chunks import ChunksFromMessages
 from proxy.dialects.watch import MessagesWatch
+from proxy.gateway.endings import Ending, ending_of
 from proxy.gateway.repair import Repair
 from proxy.upstream.errorbody import error_in
 
 Fields = dict[str, Any]
 
-# Finish reasons by which some providers say that generation failed.
-FAILED_FINISH_REASONS = frozenset({"error", "network_error"})
-
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class ChunkSource(Protocol):
-    """Bytes of an upstream stream in, chat chunks out; the accounts are kept on the way."""
+    """Bytes of an upstream stream in, chat chunks out; its members are those of a relay."""
 
-    #: The answer reached its proper end; what the connection does afterwards does not matter.
-    complete: bool
-    #: Nothing more is expected; reading may stop.
-    done: bool
-    #: The data of the event by which the provider reported a failure.
-    failure: bytes | None
+    @property
+    def complete(self) -> bool: ...
+
+    @property
+    def done(self) -> bool: ...
+
+    @property
+    def failure(self) -> bytes | None: ...
 
     def feed(self, chunk: bytes) -> list[Fields]: ...
 
@@ -93,22 +94,21 @@ class ChatSource:
                 return None
             chunk = _decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return None  # nothing that could be translated
+            found = _lenient(data)
+            if found is None:
+                return None  # nothing that could be translated
+            chunk = found
         self._meter.feed(data)
         self._output.keep(b"data: %b\n\n" % data)
         if self._repair is not None:
             chunk = self._repair.chunk(chunk)
-        self._note_finish(chunk, data)
-        return None if self.failure is not None else chunk
-
-    def _note_finish(self, chunk: Fields, data: bytes) -> None:
-        choices = chunk.get("choices")
-        for choice in choices if isinstance(choices, list) else ():
-            reason = choice.get("finish_reason") if isinstance(choice, dict) else None
-            if reason in FAILED_FINISH_REASONS:
+        match ending_of(chunk.get("choices")):
+            case Ending.FAILED:
                 self.failure = data
-            elif reason is not None:
+                return None
+            case Ending.COMPLETE:
                 self.complete = True
+        return chunk
 
 
 class MessagesSource:
@@ -161,3 +161,12 @@ class MessagesSource:
             chunks += self._chunks_of.feed(event)
             self.done = self._watch.complete
         return chunks
+
+
+def _lenient(data: bytes) -> Fields | None:
+    """Return an object that holds half of a surrogate pair: some providers cut emoji in two."""
+    try:
+        chunk = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return chunk if isinstance(chunk, dict) else None

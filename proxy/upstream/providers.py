@@ -27,6 +27,7 @@ CHAT_ENDPOINTS = (
 )
 FORM_ENDPOINTS = ("audio/transcriptions", "audio/translations")
 MESSAGES_ENDPOINTS = ("messages", "messages/count_tokens")
+_QUERIED = frozenset((*MESSAGES_ENDPOINTS, "responses"))
 
 # Which of a client's headers go on. `accept` chooses the format of audio; the others belong to
 # the protocols. All else stays here: credentials and cookies because they are ours to give,
@@ -122,10 +123,12 @@ class ProviderClient:
         body: Body,
         *,
         stream: bool,
+        query: bytes = b"",
     ) -> Awaitable[Answer]:
         """Send a request and return its answer as soon as the answer's headers are in.
 
-        `client_headers` have lower-case names; those that may pass go along.
+        `client_headers` have lower-case names; those that may pass go along. `query` is that of the
+        client's URL; only the dialects of Messages and Responses know queries.
 
         Raises:
             UpstreamRefused: The provider has no such endpoint; another may have it.
@@ -136,10 +139,13 @@ class ProviderClient:
         target = self._targets.get(endpoint)
         if target is None:
             raise self._unsupported(endpoint)
+        path = target.path
+        if query and endpoint in _QUERIED:
+            path += (b"&" if b"?" in path else b"?") + query
         return client.send(
             target.origin,
             target.method,
-            target.path,
+            path,
             _headers(target, key, client_headers),
             body,
             self._deadlines[stream],

@@ -8,7 +8,7 @@ from proxy.gateway.admission import check_address
 from proxy.gateway.gateway import Gateway
 from proxy.gateway.keyring import Keyring
 from proxy.gateway.keystate import KeyState
-from proxy.gateway.request import ClientRequest, Endpoint, read_form, read_json
+from proxy.gateway.request import COUNT_TOKENS, ClientRequest, Endpoint, read_form, read_json
 from proxy.web.body import ClientDisconnected, content_type, read_body
 from proxy.web.credentials import presented_key
 from proxy.web.errors import render
@@ -35,7 +35,10 @@ class Inference:
             key = self._authenticate(scope, clock.now_ms())
             self._gateway.check_open()
             request = await self._read(endpoint, scope, receive)
-            admitted = self._gateway.admit(request, key, request_id)
+            if endpoint is COUNT_TOKENS:
+                await self._count(request, key, request_id, send)
+                return
+            admitted, first = self._gateway.admit(request, key, request_id)
         except ClientDisconnected:
             return
         except SluiceError as error:
@@ -46,12 +49,24 @@ class Inference:
             await send({"type": "http.response.body", "body": body})
             return
         cycle = scope["extensions"]["sluice.connection"]
-        exchange = self._gateway.begin(admitted, ClientSink(cycle, endpoint.dialect, request_id))
+        exchange = self._gateway.begin(admitted, first, ClientSink(cycle, endpoint.dialect, request_id))
         # Until the answer is complete, all that can come is that the client is gone.
         while (await receive())["type"] != "http.disconnect":
             pass
         exchange.interrupt(Finish.CLIENT_GONE)
         await exchange.finished
+
+    async def _count(self, request: ClientRequest, key: KeyState, request_id: str, send: Send) -> None:
+        """Answer `count_tokens`."""
+        body = b'{"input_tokens":%d}' % await self._gateway.count_tokens(request, key)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", request_id.encode()),
+            (b"request-id", request_id.encode()),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
     def _authenticate(self, scope: Scope, now_ms: int) -> KeyState:
         """Return the key that the request presents; before its body is read."""
@@ -72,4 +87,5 @@ class Inference:
                 f"This endpoint takes application/json, not {kind}; set the content-type header.",
                 status=415,
             )
-        return read_json(endpoint, headers, await read_body(receive, headers, limit))
+        body = await read_body(receive, headers, limit)
+        return read_json(endpoint, headers, body, scope["query_string"])

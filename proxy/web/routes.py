@@ -10,7 +10,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.core.errors import RequestRefused, SluiceError
 from proxy.core.quoting import quoted
-from proxy.gateway.request import CHAT, COMPLETIONS, EMBEDDINGS, PASSED_THROUGH, Endpoint
+from proxy.gateway.request import (
+    CHAT,
+    COMPLETIONS,
+    COUNT_TOKENS,
+    EMBEDDINGS,
+    MESSAGES,
+    PASSED_THROUGH,
+    RESPONSES,
+    Endpoint,
+)
 from proxy.web.errors import dialect_of, render
 from proxy.web.inference import Inference
 from proxy.web.request_id import new_request_id
@@ -18,7 +27,7 @@ from proxy.web.request_id import new_request_id
 #: All client endpoints are below both of these.
 PREFIXES = ("/v1", "/api/v1")
 #: These are served without a prefix too.
-_BARE = (CHAT, COMPLETIONS, EMBEDDINGS)
+_BARE = (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)
 
 
 class Routes:
@@ -40,7 +49,7 @@ class Routes:
 
 
 def _inference_paths() -> dict[str, Endpoint]:
-    endpoints = (CHAT, COMPLETIONS, EMBEDDINGS, *PASSED_THROUGH)
+    endpoints = (*_BARE, COUNT_TOKENS, *PASSED_THROUGH)
     paths = {f"{prefix}/{endpoint.path}": endpoint for endpoint in endpoints for prefix in PREFIXES}
     return paths | {f"/{endpoint.path}": endpoint for endpoint in _BARE}
 

@@ -1,4 +1,4 @@
-"""The client's end of an answer: `gateway.exchange.Sink` on the client's connection."""
+"""The client's end of an answer: `gateway.sink.Sink` on the client's connection."""
 
 from proxy.core.errors import SluiceError
 from proxy.web.cycle import Cycle
@@ -47,8 +47,8 @@ class ClientSink:
         if self._cycle.listens():
             self._cycle.write(data)
 
-    def fail(self, error: SluiceError, headers: Headers) -> None:
-        """Answer with the error; in a started event stream send its event and close.
+    def fail(self, error: SluiceError, headers: Headers, ending: bytes | None = None) -> None:
+        """Answer with the error; in a started event stream send its event, or `ending`, and close.
 
         In any other started answer nothing can be said any more: the connection is cut, so that the
         client cannot take the part for the whole.
@@ -59,7 +59,7 @@ class ClientSink:
             self._begin(status, merged(own, headers))
             self.end(body)
         elif any(name == b"content-type" and b"event-stream" in value for name, value in self._headers):
-            self.end(stream_frame(error, self._dialect, self._request_id))
+            self.end(ending or stream_frame(error, self._dialect, self._request_id))
         else:
             self.abort()
 

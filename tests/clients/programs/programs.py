@@ -12,6 +12,7 @@ from pathlib import Path
 from textwrap import dedent
 
 from tests.clients.programs.installation import Installation, pypi_version
+from tests.clients.programs.script import MODEL, PROVIDER
 from tests.clients.programs.turns import PROMPT
 
 _SDK_MODEL = "gpt-5.5"
@@ -164,7 +165,7 @@ def _qwen_anthropic(place: Place) -> Command:
 
 
 def _opencode(place: Place) -> Command:
-    options = {"baseURL": f"{place.url}/v1", "apiKey": place.key}
+    options = {"baseURL": f"{place.url}/v1", "apiKey": "{env:SLUICE_API_KEY}"}
     provider = {"npm": "@ai-sdk/openai-compatible", "options": options, "models": {place.model: {}}}
     configuration = {
         "model": f"sluice/{place.model}",
@@ -174,7 +175,8 @@ def _opencode(place: Place) -> Command:
     }
     _write(place.home / ".config/opencode/opencode.json", json.dumps(configuration))
     program = min(place.installation.modules.glob("opencode-*-*/bin/opencode*"))  # one for a kind of machine
-    return Command([str(program), "run", PROMPT], {"OPENCODE_DISABLE_MODELS_FETCH": "1"})
+    environ = {"SLUICE_API_KEY": place.key, "OPENCODE_DISABLE_MODELS_FETCH": "1"}
+    return Command([str(program), "run", PROMPT], environ)
 
 
 # SDKs, each driven by a program of ours
@@ -221,22 +223,24 @@ def _write(path: Path, text: str) -> None:
     path.write_text(dedent(text))
 
 
+#: Not a name that its vendor gives, but what every model can be called by here.
+_OTHERS = f"{PROVIDER}/{MODEL}"
 _CODEX = "@openai/codex"
 _CLAUDE = "@anthropic-ai/claude-code"
 _QWEN = "@qwen-code/qwen-code"
 
 PROGRAMS = (
     # Codex offers other tools, in other forms, to models that it knows.
-    Program("codex, model of others", _CODEX, "responses", "deepseek-v4-pro", _codex),
+    Program("codex, model of others", _CODEX, "responses", _OTHERS, _codex),
     Program("codex, gpt-5.5", _CODEX, "responses", "gpt-5.5", _codex),
     Program("codex, gpt-6-sol", _CODEX, "responses", "gpt-6-sol", _codex),
     Program("claude code", _CLAUDE, "messages", "claude-opus-5-5", _claude),
-    Program("claude code, model of others", _CLAUDE, "messages", "deepseek-v4-pro", _claude_with_api_key),
-    Program("claude code router", "@musistudio/claude-code-router", "chat", "deepseek-v4-pro", _router),
+    Program("claude code, model of others", _CLAUDE, "messages", _OTHERS, _claude_with_api_key),
+    Program("claude code router", "@musistudio/claude-code-router", "chat", _OTHERS, _router),
     Program("qwen code", _QWEN, "chat", "qwen3-max", _qwen_openai),
     Program("qwen code, responses", _QWEN, "responses", "qwen3-max", _qwen_responses),
     Program("qwen code, messages", _QWEN, "messages", "qwen3-max", _qwen_anthropic),
-    Program("opencode", "opencode-ai", "chat", "deepseek-v4-pro", _opencode),
+    Program("opencode", "opencode-ai", "chat", _OTHERS, _opencode),
     _node_sdk("openai", "chat", 2),
     _node_sdk("openai", "responses", 2),
     _node_sdk("anthropic", "messages", 2),

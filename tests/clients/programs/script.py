@@ -19,6 +19,8 @@ from tests.clients.programs.turns import next_turn
 from tests.support.replies import Reply, json_reply, models
 from tests.support.upstream import Request
 
+#: What the provider is called in the gateway's configuration, its only model, and its key.
+PROVIDER = "scripted"
 MODEL = "scripted-model"
 KEY = "provider-key-of-the-script"
 

@@ -5,6 +5,7 @@ with Stage(kind, directory) as stage:
 """
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -21,11 +22,12 @@ import httpx2
 from tests.clients.programs import turns
 from tests.clients.programs.installation import Installation
 from tests.clients.programs.programs import Command, Place, Program
-from tests.clients.programs.script import KEY, MODEL, Kind, Script
-from tests.support.gateway import ADMIN_KEY, API_KEY, configuration
+from tests.clients.programs.script import KEY, MODEL, PROVIDER, Kind, Script
 from tests.support.upstream import Upstream
 
 ROOT = Path(__file__).parents[3]
+_API_KEY = "sk-sluice-test-0123456789abcdefghijklmnop"
+_ADMIN_KEY = "sk-admin-test-0123456789abcdefghijklmnop"
 #: Seconds; programs that are refused may try again for long.
 _PATIENCE_S = 90
 #: Characters of a failed program's last words.
@@ -51,7 +53,7 @@ class Stage:
             self._url, self._key = upstream.origin, KEY
             if self._kind.provider is not None:
                 path = self._configure(upstream.origin)
-                self._url, self._key = ends.enter_context(_gateway(path)), API_KEY
+                self._url, self._key = ends.enter_context(_gateway(path)), _API_KEY
             self._ends = ends.pop_all()
         return self
 
@@ -73,7 +75,8 @@ class Stage:
         place = Place(home, work, self._url, self._key, program.model, installation, _free_port())
         printed, faults = _run(program.command(place), place)
         if printed.count(answer) < program.answers:
-            faults.append(f"the answer was printed {printed.count(answer)} times, not {program.answers}")
+            times = f"{printed.count(answer)} times, not {program.answers}"
+            faults.append(f"the answer was printed {times}, and at last {printed.strip()[-_WORDS:]!r}")
         if turns.is_patched_wrong(work):
             faults.append("another patch was applied than the model wrote")
         if set(script.asked) - {expected := self._kind.expected(program.dialect)}:
@@ -87,19 +90,23 @@ class Stage:
     def _configure(self, upstream: str) -> Path:
         assert self._kind.provider is not None
         entry = {key: value.format(url=upstream) for key, value in self._kind.provider.items()}
-        route = {"provider": "scripted", "model": MODEL}
-        aliases = ("claude-*", "deepseek-*", "gpt-*", "qwen*")
-        return configuration(
-            self._directory,
-            providers={"scripted": {**entry, "api_key": KEY}},
-            models={alias: {"routes": [route]} for alias in aliases},
-        )
+        route = {"provider": PROVIDER, "model": MODEL}
+        aliases = ("claude-*", "gpt-*", "qwen*")
+        configuration = {
+            "api_key": _API_KEY,
+            "admin_key": _ADMIN_KEY,
+            "providers": {PROVIDER: {**entry, "api_key": KEY}},
+            "models": {alias: {"routes": [route]} for alias in aliases},
+        }
+        path = self._directory / "config.yaml"
+        path.write_text(json.dumps(configuration))  # JSON is YAML
+        return path
 
     def _receipt_faults(self) -> list[str]:
         """Return what is wrong with the receipts of what was asked since the last time."""
         if self._kind.provider is None:
             return []
-        headers = {"authorization": f"Bearer {ADMIN_KEY}"}
+        headers = {"authorization": f"Bearer {_ADMIN_KEY}"}
         answer = httpx2.get(f"{self._url}/admin/api/requests?limit=1000", headers=headers)
         receipts: list[dict[str, Any]] = answer.raise_for_status().json()["data"]
         new = [receipt for receipt in receipts if receipt["id"] not in self._known]
@@ -124,7 +131,7 @@ def _gateway(configuration: Path) -> Iterator[str]:
         try:
             line = process.stdout.readline()
             if " listens on " not in line:
-                raise RuntimeError(f"the gateway did not start; see {log.name}")
+                raise RuntimeError(f"the gateway did not start: {Path(log.name).read_text()}")
             yield line.split()[-1]
         finally:
             process.send_signal(signal.SIGTERM)
