@@ -27,7 +27,7 @@ from proxy.upstream.client import UpstreamClient
 from proxy.web.admin import AccountsApi, KeysApi, ReportsApi, admin_routes
 from proxy.web.health import health_routes
 from proxy.web.inference import Inference
-from proxy.web.routes import Routes
+from proxy.web.routes import Routes, with_cors
 from proxy.web.self_service import self_service_routes
 
 # How often it is written down when keys were last used.
@@ -98,7 +98,7 @@ class App:
                 ReportsApi(reports, usage, directory, gateway.config),
             ),
         ]
-        asgi = Routes(Inference(gateway, keyring), routes)
+        asgi = with_cors(Routes(Inference(gateway, keyring), routes), config.server.cors_origins)
         return cls(asgi, gateway, keyring, admin_key, settings, database)
 
     @property

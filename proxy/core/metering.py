@@ -1,8 +1,8 @@
 """What providers report as usage, in all of its shapes, read into one.
 
 They put it in different places, name its members differently, repeat it on every chunk, or
-split it over two events. What is negative, fractional or absurd counts as not reported,
-separately for input and output: the missing side is estimated, the other one holds.
+split it over two events. A report with anything negative, fractional or absurd in it counts as
+none. One that only leaves out input or output holds for the other; what is missing is estimated.
 
 Source: docs/billing.md, "Usage"
 """
@@ -74,9 +74,13 @@ class UsageMeter:
     def absorb(self, usage: object) -> None:
         """Read a usage object that is already decoded."""
         if isinstance(usage, dict):
-            counted = _input(usage)
+            try:
+                counted = _input(usage)
+                output = _output(usage, counted)
+            except _Absurd:
+                return  # one absurd member discredits the whole report
             self._input = counted or self._input
-            self._output = _output(usage, counted) or self._output
+            self._output = output or self._output
 
     @property
     def reported(self) -> ReportedUsage | None:
@@ -183,37 +187,35 @@ _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output
 
 
 def _input(usage: _Fields) -> _Input | None:
-    try:
-        total = _count(usage, _INPUTS)
-        cached = _detail(usage, _INPUT_DETAILS, _CACHE_READS)
-        written = _detail(usage, _INPUT_DETAILS, _CACHE_WRITES)
-        if total is None:
-            # Rerankers report a total alone, which is all input.
-            whole = _count(usage, ("total_tokens",))
-            total = None if whole is None else whole - (_count(usage, _OUTPUTS) or 0)
-        elif _excludes_caches(usage):
-            total += cached + written
-    except _Absurd:
+    total = _count(usage, _INPUTS)
+    cached = _detail(usage, _INPUT_DETAILS, _CACHE_READS)
+    written = _detail(usage, _INPUT_DETAILS, _CACHE_WRITES)
+    if total is None:
+        # Rerankers report a total alone, which is all input.
+        whole = _count(usage, ("total_tokens",))
+        total = None if whole is None else whole - (_count(usage, _OUTPUTS) or 0)
+    elif _excludes_caches(usage):
+        total += cached + written
+    if total is None:
         return None
-    if total is None or not cached + written <= total <= MOST_TOKENS:
-        return None
+    if not cached + written <= total <= MOST_TOKENS:
+        raise _Absurd("input")
     return _Input(total, cached, written)
 
 
 def _output(usage: _Fields, counted: _Input | None) -> _Output | None:
-    try:
-        total = _count(usage, _OUTPUTS)
-        reasoning = _detail(usage, _OUTPUT_DETAILS, ("reasoning_tokens", "thinking_tokens"))
-        if total is None and counted is not None:
-            # Embeddings report their input twice, as such and as the total.
-            whole = _count(usage, ("total_tokens",))
-            total = None if whole is None else whole - counted.total
-        elif total is not None and reasoning and _leaves_out(reasoning, usage, counted, total):
-            total += reasoning
-    except _Absurd:
+    total = _count(usage, _OUTPUTS)
+    reasoning = _detail(usage, _OUTPUT_DETAILS, ("reasoning_tokens", "thinking_tokens"))
+    if total is None and counted is not None:
+        # Embeddings report their input twice, as such and as the total.
+        whole = _count(usage, ("total_tokens",))
+        total = None if whole is None or whole < counted.total else whole - counted.total
+    elif total is not None and reasoning and _leaves_out(reasoning, usage, counted, total):
+        total += reasoning
+    if total is None:
         return None
-    if total is None or not reasoning <= total <= MOST_TOKENS:
-        return None
+    if not reasoning <= total <= MOST_TOKENS:
+        raise _Absurd("output")
     return _Output(total, reasoning)
 
 

@@ -5,6 +5,7 @@ Inference paths are looked up in a dictionary before anything else; all others a
 
 from collections.abc import Sequence
 
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -69,3 +70,17 @@ async def _refuse(error: SluiceError, scope: Scope, send: Send) -> None:
     status, headers, body = render(error, dialect_of(scope["path"]), new_request_id())
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Let web pages of these origins call the API; none, unless the configuration names them."""
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "POST", "PATCH", "DELETE"),
+        allow_headers=("*",),
+        expose_headers=("*",),
+        max_age=600,
+    )

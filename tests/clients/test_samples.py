@@ -61,7 +61,7 @@ JAVA = """
             Pattern content = Pattern.compile("\\"content\\": ?\\"([^\\"]*)\\"");
             HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofLines()).body()
                 .filter(line -> line.startsWith("data: {"))
-                .map(content::matcher).filter(Matcher::find).forEach(found -> System.out.print(found.group(1)));
+                .map(content::matcher).filter(Matcher::find).forEach(m -> System.out.print(m.group(1)));
         }
     }
 """

@@ -87,7 +87,7 @@ async def test_messages(tmp_path: Path, provider: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("provider", [CHAT, MESSAGES_ONLY], ids=["chat", "messages"])
 async def test_messages_streamed(tmp_path: Path, provider: dict[str, Any]) -> None:
-    async with running(tmp_path, **provider) as (upstream, sluice), claude(sluice) as client:
+    async with running(tmp_path, **provider) as (_, sluice), claude(sluice) as client:
         async with client.messages.stream(model="m", max_tokens=50, messages=MESSAGES) as stream:  # type: ignore[arg-type]
             text = "".join([piece async for piece in stream.text_stream])
             final = await stream.get_final_message()
@@ -173,7 +173,7 @@ async def test_messages_errors_are_anthropics(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("provider", [CHAT, MESSAGES_ONLY], ids=["chat", "messages"])
 async def test_responses(tmp_path: Path, provider: dict[str, Any]) -> None:
-    async with running(tmp_path, **provider) as (upstream, sluice), gpt(sluice) as client:
+    async with running(tmp_path, **provider) as (_, sluice), gpt(sluice) as client:
         answer = await client.responses.create(model="m", input="Say hello", instructions="Be brief")
         assert (answer.output_text, answer.status, answer.model) == ("Hello", "completed", "m")
         assert answer.usage is not None
@@ -183,7 +183,7 @@ async def test_responses(tmp_path: Path, provider: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("provider", [CHAT, MESSAGES_ONLY], ids=["chat", "messages"])
 async def test_responses_streamed(tmp_path: Path, provider: dict[str, Any]) -> None:
-    async with running(tmp_path, **provider) as (upstream, sluice), gpt(sluice) as client:
+    async with running(tmp_path, **provider) as (_, sluice), gpt(sluice) as client:
         async with client.responses.stream(model="m", input="Say hello") as stream:
             events = [event async for event in stream]
             final = await stream.get_final_response()

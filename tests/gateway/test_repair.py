@@ -1,6 +1,7 @@
 """Mending what some providers send."""
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -95,7 +96,7 @@ def test_a_whole_answer() -> None:
 @given(cuts=st.lists(st.integers(0, 40), max_size=6))
 def test_think_tags_in_any_pieces(text: str, thoughts: str, rest: str, cuts: list[int]) -> None:
     edges = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
-    pieces = [text[a:b] for a, b in zip(edges, edges[1:], strict=False)] or [""]
+    pieces = [text[a:b] for a, b in pairwise(edges)] or [""]
     tags = ThinkTags()
     split = [tags.split(piece, is_last=i == len(pieces) - 1) for i, piece in enumerate(pieces)]
     assert "".join(thought for thought, _ in split) == thoughts

@@ -1,8 +1,8 @@
 """A whole gateway on real sockets and a real database, started for one test.
 
-    async with gateway(tmp_path, providers={"up": {"base_url": upstream.url}}) as sluice:
-        answer = await sluice.http.post("/v1/chat/completions", json={…})
-        receipt = await sluice.receipt(answer)
+async with gateway(tmp_path, providers={"up": {"base_url": upstream.url}}) as sluice:
+    answer = await sluice.http.post("/v1/chat/completions", json={…})
+    receipt = await sluice.receipt(answer)
 """
 
 import asyncio

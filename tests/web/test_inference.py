@@ -41,7 +41,8 @@ async def test_an_unknown_field_goes_up_and_nothing_else_changes(tmp_path: Path)
     async with Upstream() as upstream, gateway(tmp_path, **settings(upstream)) as sluice:
         body = (
             b'{"model":"m","messages":[{"role":"user","content":"h\\u00e9 \\ud83d\\ude00"}],'
-            b'"temperature":1.0,"x_new":{"deep":[1, 2.50, null]},"big":12345678901234567890,"provider":{"order":["a"]}}'
+            b'"temperature":1.0,"x_new":{"deep":[1, 2.50, null]},"big":12345678901234567890,'
+            b'"provider":{"order":["a"]}}'
         )
         answer = await sluice.http.post(
             "/v1/chat/completions", content=body, headers={"content-type": "application/json"}
