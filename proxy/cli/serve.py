@@ -24,7 +24,7 @@ from proxy.gateway.installation import NewSecrets
 from proxy.logs import Logs
 from proxy.store.errors import StoreError
 from proxy.store.lock import AlreadyRunning, InstanceLock
-from proxy.web.server import CannotListen, Hooks, Server, run, tune_garbage_collection
+from proxy.web.server import CannotListen, Hooks, Server, run, try_listening, tune_garbage_collection
 
 # A command that is just using the database is waited for.
 LOCK_S = 10.0
@@ -58,6 +58,8 @@ def serve(args: argparse.Namespace, environ: Mapping[str, str]) -> Output | None
 
 
 async def _serve(config: Config, lock: InstanceLock, logs: Logs) -> None:
+    # Before keys are made and shown, which a failing start would seem to have spoilt.
+    await try_listening(config.server)
     app = await App.open(config, logs.exchange)
     # Shown before anything else can fail: nobody could ever read them again.
     made = await app.first_secrets()

@@ -8,8 +8,8 @@ from collections import deque
 
 import msgspec
 
+from proxy.dialects.chat_calls import StreamedCall
 from proxy.dialects.messages_answer import CallIds
-from proxy.dialects.messages_calls import StreamedCall
 
 _encode = msgspec.json.encode
 

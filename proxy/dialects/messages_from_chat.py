@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from typing import Any
 
+from proxy.dialects.members import invalid
 from proxy.dialects.messages_from_chat_blocks import (
     assistant_blocks,
     content_blocks,
@@ -16,7 +17,7 @@ from proxy.dialects.messages_from_chat_blocks import (
 )
 from proxy.dialects.messages_from_chat_options import options_of
 from proxy.dialects.messages_models import MessagesTraits
-from proxy.dialects.messages_request import Translated, invalid
+from proxy.dialects.messages_request import Translated
 from proxy.dialects.messages_turns import Block, Turn, call_id, merged, paired, text_block
 
 Fields = dict[str, Any]

@@ -5,8 +5,8 @@ from typing import Any
 
 from proxy.core.errors import BadRequest
 from proxy.dialects import chat_reading as chat
+from proxy.dialects.members import invalid, text_of
 from proxy.dialects.messages_json import arguments_object
-from proxy.dialects.messages_request import invalid, text_of
 from proxy.dialects.messages_turns import Block
 
 Fields = dict[str, Any]

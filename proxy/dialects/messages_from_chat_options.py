@@ -4,10 +4,10 @@ from collections import Counter
 from typing import Any
 
 from proxy.core.errors import BadRequest
-from proxy.dialects.messages_efforts import BUDGETS, EFFORTS, nearest_effort
+from proxy.dialects.efforts import BUDGETS, EFFORTS, nearest_effort
+from proxy.dialects.members import invalid, text_of
 from proxy.dialects.messages_json import compact
 from proxy.dialects.messages_models import MessagesTraits
-from proxy.dialects.messages_request import invalid, text_of
 
 Fields = dict[str, Any]
 

@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy.dialects.members import invalid, text_of
 from proxy.dialects.messages_json import compact
-from proxy.dialects.messages_request import invalid, text_of
 from proxy.dialects.messages_turns import Block
 from proxy.dialects.traits import ChatTraits
 

@@ -1,11 +1,9 @@
 """What the requests of both directions share."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from proxy.core.errors import BadRequest
-
-Fields = dict[str, Any]
+from proxy.dialects.members import Fields
 
 
 class Translated(NamedTuple):
@@ -16,15 +14,3 @@ class Translated(NamedTuple):
 
     body: Fields
     dropped: Mapping[str, int]
-
-
-def invalid(where: str, reason: str) -> BadRequest:
-    return BadRequest("invalid_value", f"{where!r} {reason}.", param=where)
-
-
-def text_of(fields: Fields, name: str, where: str) -> str:
-    """Return a member that has to be text; raises BadRequest."""
-    value = fields.get(name)
-    if not isinstance(value, str):
-        raise invalid(f"{where}.{name}", "must be a string")
-    return value

@@ -7,8 +7,9 @@ import hashlib
 from collections import Counter
 from typing import Any
 
+from proxy.dialects.members import invalid
 from proxy.dialects.messages_parts import PartWriter, blocks_of
-from proxy.dialects.messages_request import Translated, invalid
+from proxy.dialects.messages_request import Translated
 from proxy.dialects.messages_to_chat_options import options_of
 from proxy.dialects.messages_turns import Block, Turn, merged, paired
 from proxy.dialects.traits import ChatTraits

@@ -3,9 +3,9 @@
 from collections import Counter
 from typing import Any
 
-from proxy.dialects.messages_efforts import effort_for_budget, nearest_effort
+from proxy.dialects.efforts import effort_for_budget, nearest_effort
+from proxy.dialects.members import invalid, text_of
 from proxy.dialects.messages_json import compact
-from proxy.dialects.messages_request import invalid, text_of
 from proxy.dialects.traits import ChatTraits, reasoning_members
 
 Fields = dict[str, Any]

@@ -6,8 +6,8 @@ customers (`file_id`) cannot be sent to anybody.
 
 import json
 
-from proxy.dialects import responses_members as members
-from proxy.dialects.responses_members import Fields
+from proxy.dialects import members
+from proxy.dialects.members import Fields
 
 _TEXTS = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})
 _IMAGES = frozenset({"input_image", "image_url", "computer_screenshot"})

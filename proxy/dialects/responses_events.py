@@ -12,9 +12,8 @@ import msgspec
 from proxy.core.entities import Usage
 from proxy.core.metering import UsageMeter
 from proxy.dialects import chat_reading
-from proxy.dialects.chat_calls import StreamedCalls
+from proxy.dialects.chat_calls import StreamedCall, StreamedCalls
 from proxy.dialects.chat_reading import CallPiece
-from proxy.dialects.messages_calls import StreamedCall
 from proxy.dialects.responses_context import Ids, ResponsesContext
 from proxy.dialects.responses_frames import Frames
 from proxy.dialects.responses_items import (

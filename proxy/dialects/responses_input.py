@@ -8,11 +8,12 @@ each call, in the order of the calls.
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from proxy.dialects import responses_members as members
+from proxy.core.errors import BadRequest
+from proxy.dialects import members
+from proxy.dialects.members import Fields
 from proxy.dialects.responses_content import as_json, message_content, output_content
-from proxy.dialects.responses_members import Fields
 from proxy.dialects.responses_reasoning import unsealed
-from proxy.dialects.responses_tools import OfferedTools
+from proxy.dialects.responses_tools import ADDITIONAL_TOOLS, OfferedTools
 from proxy.dialects.traits import ChatTraits
 
 # Calls of tools that OpenAI's models have built in: their names, and the members that are their arguments.
@@ -92,8 +93,8 @@ class _Conversation:
         elif kind in _OUTPUTS:
             self._add_output(position)
         elif kind == "item_reference":
-            raise members.stored(param)
-        else:
+            raise stored(param)
+        elif kind != ADDITIONAL_TOOLS:  # those are offered with the others
             self._dropped[f"input.{kind[:64]}"] += 1
 
     def finish(self) -> list[Fields]:
@@ -190,6 +191,16 @@ class _Conversation:
     def _output(self, position: int) -> tuple[str, list[Fields]]:
         output = self._items[position].get("output")
         return output_content(output, f"input[{position}].output", files=self._traits.files)
+
+
+def stored(param: str) -> BadRequest:
+    """Return the error for what only somebody who keeps conversations could know."""
+    return BadRequest(
+        "previous_response_not_supported",
+        f"{param!r} refers to something stored, and nothing is stored here: "
+        "send the whole conversation in 'input', with 'store': false.",
+        param=param,
+    )
 
 
 def _outputs_of_calls(items: list[Fields]) -> dict[int, int]:

@@ -5,10 +5,10 @@ docs/dialects.md, "Responses over Chat"
 
 from collections import Counter
 
-from proxy.dialects import responses_members as members
-from proxy.dialects.messages_efforts import nearest_effort
+from proxy.dialects import members
+from proxy.dialects.efforts import nearest_effort
+from proxy.dialects.members import Fields
 from proxy.dialects.responses_content import as_json
-from proxy.dialects.responses_members import Fields
 from proxy.dialects.responses_tools import OfferedTools
 from proxy.dialects.traits import ChatTraits, reasoning_members
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import msgspec
 
 from proxy.core.errors import BadRequest
-from proxy.dialects import responses_members as members
+from proxy.dialects import members
+from proxy.dialects.members import Fields
 from proxy.dialects.responses_context import ResponsesContext, ResponsesRequest
-from proxy.dialects.responses_input import chat_messages
-from proxy.dialects.responses_members import Fields
+from proxy.dialects.responses_input import chat_messages, stored
 from proxy.dialects.responses_options import options_of
 from proxy.dialects.responses_tools import OfferedTools
 from proxy.dialects.traits import ChatTraits
@@ -45,18 +45,19 @@ def chat_request(body: Fields, traits: ChatTraits) -> ResponsesRequest:
     """
     _refuse_state(body)
     dropped: Counter[str] = Counter()
-    tools = OfferedTools(members.objects(body.get("tools"), "tools"), traits, dropped)
+    items = _items(body.get("input"))
+    tools = OfferedTools(members.objects(body.get("tools"), "tools"), traits, dropped, items=items)
     options, instructions = options_of(body, tools, traits, dropped)
     if given := members.optional_text(body.get("instructions"), "instructions"):
         instructions.insert(0, given)
-    messages = chat_messages(instructions, _items(body.get("input")), tools, traits, dropped)
+    messages = chat_messages(instructions, items, tools, traits, dropped)
     return ResponsesRequest({**options, "messages": messages}, dropped, _context(body, tools))
 
 
 def _refuse_state(body: Fields) -> None:
     for name in ("previous_response_id", "conversation"):
         if body.get(name):
-            raise members.stored(name)
+            raise stored(name)
     if body.get("background"):
         raise members.invalid(
             "background", "must be false: responses are not kept here to be fetched later; use 'stream'"

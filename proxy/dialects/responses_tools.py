@@ -1,19 +1,21 @@
 """The tools of a Responses request as functions of Chat. docs/dialects.md, "Responses over Chat"
 
-Functions are nested instead of flat. A freeform ("custom") tool becomes a function with one string,
-tools in a namespace become functions with joined names. What only OpenAI's servers run is dropped.
+They come in `tools`, and in items of the input: Codex sends its own only there, with the models that
+it knows. Functions are nested instead of flat. A freeform ("custom") tool becomes a function with one
+string, tools in a namespace become functions with joined names. What only OpenAI's servers run is
+dropped.
 """
 
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from proxy.core.quoting import quoted
-from proxy.dialects import responses_members as members
+from proxy.dialects import members
+from proxy.dialects.members import Fields
 from proxy.dialects.responses_context import Tool
-from proxy.dialects.responses_members import Fields
 from proxy.dialects.traits import ChatTraits
 
 # OpenAI's rule for names of functions, which those of all others allow.
@@ -21,6 +23,9 @@ _MAX_NAME = 64
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]")
 
 _CALLABLE = ("function", "custom")
+
+#: The type of input items that offer further tools.
+ADDITIONAL_TOOLS = "additional_tools"
 
 _FREEFORM_PARAMETERS = {
     "type": "object",
@@ -41,13 +46,23 @@ class _Definition(NamedTuple):
 class OfferedTools:
     """The functions to offer upstream, in their order, and the tools that they stand for."""
 
-    def __init__(self, tools: list[Fields], traits: ChatTraits, dropped: Counter[str]) -> None:
+    def __init__(
+        self, tools: list[Fields], traits: ChatTraits, dropped: Counter[str], *, items: Sequence[Fields] = ()
+    ) -> None:
+        """`tools` are those of the request; those of its input `items` come behind them.
+
+        Items may repeat what was offered before, which providers refuse: the first counts.
+        """
         self.functions: list[Fields] = []
         #: By the name of the function.
         self.tools: dict[str, Tool] = {}
         self._strict = traits.strict_tools
         self._names: dict[tuple[str, str], str] = {}  # of functions, by namespace and name
         definitions = list(_definitions(tools, "tools", dropped))
+        for position, item in enumerate(items):
+            if item.get("type") == ADDITIONAL_TOOLS:
+                place = f"input[{position}].tools"
+                definitions += _definitions(members.objects(item.get("tools"), place), place, dropped)
         # A name outside of namespaces stays as it is; those inside give way.
         self._plain = {definition.tool.name for definition in definitions if not definition.tool.namespace}
         for definition in definitions:
@@ -113,12 +128,12 @@ class OfferedTools:
 
     def _offer(self, definition: _Definition) -> None:
         tool, fields, param = definition
-        name = tool.name
-        if tool.namespace:
-            if (tool.namespace, name) in self._names:
-                return
-            name = self._joined_uniquely(tool.namespace, name)
-            self._names[tool.namespace, tool.name] = name
+        namespace, name = tool.namespace or "", tool.name
+        if (namespace, name) in self._names:
+            return
+        if namespace:
+            name = self._joined_uniquely(namespace, name)
+        self._names[namespace, tool.name] = name
         self.tools[name] = tool
         description = members.optional_text(fields.get("description"), f"{param}.description")
         parameters = fields.get("parameters")

@@ -132,6 +132,7 @@ def read_json(endpoint: Endpoint, headers: Headers, body: bytes, query: bytes = 
         for name in rewrite.LENGTH_FIELDS:
             if name in members and (value := jsonbody.positive_int_member(members, name)) is not None:
                 lengths[name] = value
+        jsonbody.object_member(members, "stream_options")
     return ClientRequest(
         endpoint,
         headers,

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from proxy.core.errors import BadRequest, RequestRefused, SluiceError
 from proxy.web.body import ClientDisconnected, content_type, read_body
-from proxy.web.errors import render
+from proxy.web.errors import Headers, render
 from proxy.web.request_id import new_request_id
 
 T = TypeVar("T")
@@ -19,6 +19,8 @@ Item = TypeVar("Item")
 #: Lets a request pass, or raises the error that says why not.
 Gate = Callable[[Scope], None]
 Handler = Callable[[Request], Awaitable[Response]]
+#: What every answer to a request that was let in carries besides.
+ExtraHeaders = Callable[[Scope], Headers]
 
 # `msgspec` says where in the value something is wrong, or which member of an object is.
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
@@ -39,8 +41,9 @@ class Resource:
     on every answer, and no answer may be kept by caches.
     """
 
-    def __init__(self, gate: Gate, **handlers: Handler) -> None:
+    def __init__(self, gate: Gate, extra: ExtraHeaders | None = None, **handlers: Handler) -> None:
         self._gate = gate
+        self._extra = extra or _nothing
         self._handlers = handlers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,11 +55,13 @@ class Resource:
             return
         except SluiceError as error:
             status, headers, body = render(error, _dialect(scope), request_id)
+            headers += self._extra(scope)
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
             return
         response.headers["x-request-id"] = request_id
         response.headers["cache-control"] = "no-store"
+        response.raw_headers += self._extra(scope)
         await response(scope, receive, send)
 
     def _handler(self, method: str) -> Handler:
@@ -71,6 +76,10 @@ class Resource:
                 headers={"allow": allow},
             )
         return handler
+
+
+def _nothing(scope: Scope) -> Headers:
+    return []
 
 
 def answer(value: object, status: int = 200) -> Response:

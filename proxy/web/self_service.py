@@ -22,6 +22,7 @@ from proxy.gateway.keystate import KeyState
 from proxy.gateway.reports import Reports, UsageFilter, UsageQuery
 from proxy.store.usage import UsageStore
 from proxy.web.credentials import presented_key
+from proxy.web.errors import Headers
 from proxy.web.protocol import client_address
 from proxy.web.resources import Resource, answer, read_query
 from proxy.web.routes import PREFIXES
@@ -68,13 +69,13 @@ class SelfService:
             "funds": views.NO_FUNDS["funds"],
             "available": views.NO_FUNDS["available"],
         }
-        return self._answer(request, shown)
+        return answer(shown)
 
     async def usage(self, request: Request) -> Response:
         """The sums of the key's account."""
         asked = read_query(request, UsageFilter)
         query = UsageQuery(**msgspec.structs.asdict(asked), account=_key(request).account.name)
-        return self._answer(request, await self._reports.usage_report(query))
+        return answer(await self._reports.usage_report(query))
 
     async def request(self, request: Request) -> Response:
         """The receipt of one of this key's own requests."""
@@ -84,30 +85,29 @@ class SelfService:
             raise RequestRefused(
                 "not_found", "This API key has no finished request with this id.", param="id"
             )
-        return self._answer(request, views.receipt(record))
+        return answer(views.receipt(record))
 
     async def models(self, request: Request) -> Response:
         """One body for OpenAI's list and for Anthropic's; other parameters, such as `limit`, are ignored."""
         query = request.query_params
         items = await self._directory.listing(_key(request), query.get("provider"), query.get("category"))
-        return self._answer(
-            request,
+        return answer(
             {
                 "object": "list",
                 "data": items,
                 "has_more": False,
                 "first_id": items[0]["id"] if items else None,
                 "last_id": items[-1]["id"] if items else None,
-            },
+            }
         )
 
     async def model(self, request: Request) -> Response:
-        return self._answer(request, self._directory.one(_key(request), request.path_params["id"]))
+        return answer(self._directory.one(_key(request), request.path_params["id"]))
 
-    def _answer(self, request: Request, value: object) -> Response:
-        response = answer(value)
-        response.raw_headers += _key(request).limiter.headers(*self._clock.instant())
-        return response
+    def limit_headers(self, scope: Scope) -> Headers:
+        """What remains of the key's limits; nothing for a request that brought no key."""
+        state: KeyState | None = scope.get(_KEY)
+        return state.limiter.headers(*self._clock.instant()) if state is not None else []
 
 
 def self_service_routes(
@@ -115,15 +115,15 @@ def self_service_routes(
 ) -> Sequence[BaseRoute]:
     """Return the routes below each prefix; those of models also without one."""
     service = SelfService(clock, reports, usage, directory)
-    gate = KeyGate(keyring, clock)
+    gate, limits = KeyGate(keyring, clock), service.limit_headers
     models = {
-        "/models": Resource(gate, GET=service.models),
-        "/models/{id:path}": Resource(gate, GET=service.model),
+        "/models": Resource(gate, limits, GET=service.models),
+        "/models/{id:path}": Resource(gate, limits, GET=service.model),
     }
     prefixed = models | {
-        "/key": Resource(gate, GET=service.key),
-        "/usage": Resource(gate, GET=service.usage),
-        "/requests/{id}": Resource(gate, GET=service.request),
+        "/key": Resource(gate, limits, GET=service.key),
+        "/usage": Resource(gate, limits, GET=service.usage),
+        "/requests/{id}": Resource(gate, limits, GET=service.request),
     }
     paths = {prefix + path: resource for prefix in PREFIXES for path, resource in prefixed.items()} | models
     return [Route(path, resource) for path, resource in paths.items()]

@@ -263,6 +263,17 @@ def _date_line() -> bytes:
     return f"date: {formatdate(usegmt=True)}\r\n".encode("ascii")
 
 
+async def try_listening(settings: schema.Server) -> None:
+    """Bind the address and let it go again. Raises CannotListen."""
+    loop = asyncio.get_running_loop()
+    try:
+        server = await loop.create_server(asyncio.Protocol, settings.host, settings.port, start_serving=False)
+    except OSError as error:
+        raise _cannot_listen(settings.host, settings.port, error) from error
+    server.close()
+    await server.wait_closed()
+
+
 def _cannot_listen(host: str, port: int, error: OSError) -> CannotListen:
     if error.errno == errno.EADDRINUSE:
         return CannotListen(

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.dialects.chat_calls import StreamedCall
 from proxy.dialects.messages_answer import CallIds
 from proxy.dialects.messages_blocks import TEXT, THINKING, BlockStream
-from proxy.dialects.messages_calls import StreamedCall
 from tests.support.messages import events_of
 
 PIECES = ["{", '"a"', ":", "1", "}", ""]

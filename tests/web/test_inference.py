@@ -10,8 +10,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from proxy.core.entities import Finish
+from tests.support.clients import StreamingClient
 from tests.support.gateway import API_KEY, Sluice, gateway
-from tests.support.replies import chat, chat_stream, error, json_reply, sse, text
+from tests.support.replies import Reply, chat, chat_stream, error, hang, json_reply, sse, text
 from tests.support.upstream import Upstream
 
 MESSAGES = [{"role": "user", "content": "Say hello"}]
@@ -196,6 +198,7 @@ async def test_the_provider_pin(tmp_path: Path) -> None:
         (b'{"model":"m","max_tokens":1.5}', 400, "invalid_value", "max_tokens"),
         (b'{"model":"m","max_tokens":true}', 400, "invalid_value", "max_tokens"),
         (b'{"model":"m","stream":"true"}', 400, "invalid_value", "stream"),
+        (b'{"model":"m","stream_options":true}', 400, "invalid_value", "stream_options"),
         (b'{"model":"nope"}', 404, "model_not_found", "model"),
         (b"[" * 100_000, 400, "invalid_json", None),
         (b'{"model":"m\\u0000\\r\\nx: y"}', 404, "model_not_found", "model"),
@@ -285,10 +288,12 @@ async def test_passed_through_answers_of_any_kind(tmp_path: Path) -> None:
         assert (speech.content, speech.headers["content-type"]) == (bytes(range(256)) * 1000, "audio/mpeg")
         receipt = await sluice.receipt(speech)
         assert (receipt["usage"]["total_tokens"], receipt["billing"]) == (0, "settled")
+        assert speech.headers["x-sluice-cost"] == "0.000000000"
         usage = {"input_tokens": 10, "output_tokens": 4160, "total_tokens": 4170}
         upstream.reply(json_reply({"created": 1, "data": [{"b64_json": "x"}], "usage": usage}))
         image = await sluice.http.post("/v1/images/generations", json={"model": "m", "prompt": "x"})
         assert (await sluice.receipt(image))["usage"]["output_tokens"] == 4160
+        assert image.headers["x-sluice-cost"] == (await sluice.receipt(image))["cost"] != "0.000000000"
 
 
 async def test_a_form_goes_up_with_its_model_rewritten(tmp_path: Path) -> None:
@@ -325,6 +330,65 @@ async def test_upstream_refusals_keep_status_and_code(tmp_path: Path) -> None:
             "upstream_error",
             "0.000000000",
         )
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "retry_after"),
+    [
+        (chat("whole"), "upstream_invalid_response", None),
+        (text("<html>no</html>", content_type="text/html"), "upstream_invalid_response", None),
+        (sse({"error": {"message": "slow down", "code": 429}}), "upstream_rate_limited", "1"),
+    ],
+    ids=["whole answer", "html", "first event"],
+)
+async def test_what_is_no_stream(tmp_path: Path, reply: Reply, code: str, retry_after: str | None) -> None:
+    async with Upstream() as upstream, gateway(tmp_path, **settings(upstream)) as sluice:
+        upstream.reply(reply)
+        answer = await ask(sluice, stream=True)
+        assert answer.json()["error"]["code"] == code
+        assert answer.headers["x-should-retry"] == "true"
+        assert answer.headers.get("retry-after") == retry_after
+        assert (await sluice.receipt(answer))["billing"] == "void"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_name_may_hold_what_headers_may_not(tmp_path: Path, stream: bool) -> None:
+    async with Upstream() as upstream, gateway(tmp_path, **settings(upstream)) as sluice:
+        answer = await ask(sluice, model="demo/a\x00\r\nx-evil: b\u00e9", stream=stream)
+        assert (answer.status_code, len(sluice.records)) == (200, 1)
+        assert answer.headers["x-sluice-model"] == r"a\x00\r\nx-evil: b\xe9"
+        assert "x-evil" not in answer.headers
+
+
+async def test_a_client_that_leaves_before_the_answer_is_recorded_as_499(tmp_path: Path) -> None:
+    async with Upstream() as upstream, gateway(tmp_path, **settings(upstream)) as sluice:
+        upstream.reply(hang())
+        async with StreamingClient.begun(sluice, model="m") as client:
+            await upstream.received(1)
+            client.reset()
+            (record,) = await sluice.settled(1)
+        assert (record.status, record.finish) == (499, Finish.CLIENT_GONE)
+
+
+async def test_web_pages_of_the_configured_origins(tmp_path: Path) -> None:
+    page = {"origin": "https://chat.example.com"}
+    server = {"cors_origins": [page["origin"]]}
+    async with Upstream() as upstream, gateway(tmp_path, **settings(upstream, server=server)) as sluice:
+        preflight = await sluice.http.options(
+            "/v1/chat/completions",
+            headers=page
+            | {
+                "access-control-request-method": "POST",
+                "access-control-request-headers": "authorization,x-stainless-os",
+            },
+        )
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == page["origin"]
+        assert "x-stainless-os" in preflight.headers["access-control-allow-headers"]
+        answer = await sluice.http.get("/v1/models", headers=page)
+        assert answer.headers["access-control-allow-origin"] == page["origin"]
+        other = await sluice.http.get("/v1/models", headers={"origin": "https://evil.example.com"})
+        assert "access-control-allow-origin" not in other.headers
 
 
 async def test_upstream_keys_never_show(tmp_path: Path) -> None:

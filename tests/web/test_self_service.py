@@ -143,6 +143,8 @@ class TestKey:
         for path in ("/v1/key", "/v1/usage", "/v1/models", "/v1/models/fast") * 2:
             answer = await sluice.http.get(path, headers=headers)
             assert (answer.status_code, answer.headers["x-ratelimit-remaining-requests"]) == (200, "1")
+        refused = await sluice.http.get("/v1/requests/req_none", headers=headers)
+        assert (refused.status_code, refused.headers["x-ratelimit-remaining-requests"]) == (404, "1")
 
 
 class TestUsage:

@@ -1,4 +1,4 @@
-"""Members of a Responses request that nobody has checked yet. Everything here raises `BadRequest`."""
+"""Members of a request that nobody has checked yet. Everything here raises `BadRequest`."""
 
 from typing import Any
 
@@ -11,16 +11,6 @@ Fields = dict[str, Any]
 def invalid(param: str, reason: str) -> BadRequest:
     """Return the error for a value that cannot be; `reason` says what it must be."""
     return BadRequest("invalid_value", f"{param!r} {reason}.", param=param)
-
-
-def stored(param: str) -> BadRequest:
-    """Return the error for what only somebody who keeps conversations could know."""
-    return BadRequest(
-        "previous_response_not_supported",
-        f"{param!r} refers to something stored, and nothing is stored here: "
-        "send the whole conversation in 'input', with 'store': false.",
-        param=param,
-    )
 
 
 def objects(value: object, param: str) -> list[Fields]:
@@ -58,6 +48,11 @@ def text(value: object, param: str) -> str:
     if not isinstance(value, str):
         raise invalid(param, "must be a string")
     return value
+
+
+def text_of(fields: Fields, name: str, where: str) -> str:
+    """Return the member of an object that has to be text; `where` is the object's place."""
+    return text(fields.get(name), f"{where}.{name}")
 
 
 def unknown(value: object, param: str, known: str) -> BadRequest:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.dialects.messages_efforts import BUDGETS, EFFORTS, effort_for_budget, nearest_effort
+from proxy.dialects.efforts import BUDGETS, EFFORTS, effort_for_budget, nearest_effort
 
 
 @pytest.mark.parametrize(
