@@ -29,6 +29,10 @@ _OVERHEAD_BY_ROLE = {"tool": _MESSAGE + _TOOL_RESULT, "function": _MESSAGE + _TO
 
 _IMAGES = frozenset({"image", "image_url", "input_image"})
 
+# Texts of at least so many characters are counted once; at most so many of them are known.
+_LONG = 256
+_MOST_KNOWN = 4096
+
 # What no model reads as text: names of things, media, and what only machines understand.
 _NO_TEXT = frozenset(
     {
@@ -89,9 +93,33 @@ def estimate_chat_input(messages: object, tools: object, family: Family, *, syst
     if not isinstance(tools, list):
         return _tokens(tally.milli_tokens())
     tally.overhead += _TOOL_DEFINITION * len(tools)
-    definitions = b"".join(map(_compact, tools))
+    definitions = b"".join(map(_compact, tools)).decode()
     # Compact JSON is nine tenths of it where the provider writes the definition its own way.
-    return _tokens(tally.milli_tokens() + family.milli_tokens(definitions) * 9 // 10)
+    return _tokens(tally.milli_tokens() + _known_texts.milli_tokens(definitions, family) * 9 // 10)
+
+
+class _KnownTexts:
+    """What long texts counted: tools send a conversation, and their definitions, again with every turn.
+
+    No text is kept, only its hash, which Python keys with a secret of the process (PEP 456).
+    """
+
+    def __init__(self) -> None:
+        self._milli_tokens: dict[tuple[int, int, int], int] = {}
+
+    def milli_tokens(self, text: str, family: Family) -> int:
+        known = self._milli_tokens
+        mark = hash(text), len(text), id(family)
+        milli_tokens = known.get(mark)
+        if milli_tokens is None:
+            milli_tokens = family.milli_tokens(text.encode(errors="replace"))
+            if len(known) >= _MOST_KNOWN:
+                del known[next(iter(known))]
+            known[mark] = milli_tokens
+        return milli_tokens
+
+
+_known_texts = _KnownTexts()
 
 
 class _Tally:
@@ -100,6 +128,7 @@ class _Tally:
     def __init__(self, family: Family) -> None:
         self.overhead = 0
         self._family = family
+        self._long_milli_tokens = 0
         self._texts: list[str] = []
 
     def add(self, value: object) -> None:
@@ -108,7 +137,10 @@ class _Tally:
         while waiting:
             value = waiting.pop()
             if isinstance(value, str):
-                self._texts.append(value)
+                if len(value) < _LONG:
+                    self._texts.append(value)
+                else:
+                    self._long_milli_tokens += _known_texts.milli_tokens(value, self._family)
             elif isinstance(value, dict):
                 waiting += self._members(value)
             elif isinstance(value, list):
@@ -118,10 +150,11 @@ class _Tally:
                     waiting += value
 
     def milli_tokens(self) -> int:
-        # One pass over all texts. The NULs between them end every run, and are taken off again.
+        # One pass over all short texts. The NULs between them end every run, and are taken off again.
         text = "\0".join(self._texts).encode(errors="replace")
         separators = max(len(self._texts) - 1, 0) * self._family.weights.others
-        return self._family.milli_tokens(text) - separators + self.overhead * 1000
+        short_milli_tokens = self._family.milli_tokens(text) - separators
+        return short_milli_tokens + self._long_milli_tokens + self.overhead * 1000
 
     def _members(self, value: dict[str, object]) -> list[object]:
         """Count an object's overhead or image; return what may still hold text."""

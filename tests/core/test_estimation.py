@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.core import estimation
 from proxy.core.estimation import (
     Calibration,
     OutputCounter,
@@ -16,7 +17,7 @@ from proxy.core.estimation import (
     estimate_plain_input,
     estimate_text,
 )
-from proxy.core.tokenizers import CLAUDE, DEEPSEEK, O200K, QWEN
+from proxy.core.tokenizers import CLAUDE, DEEPSEEK, O200K, QWEN, QWEN_LIKE
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -298,3 +299,21 @@ def test_calibration_forgets_the_model_not_seen_for_longest() -> None:
 def test_the_decoder_and_the_estimator_agree_on_what_json_is() -> None:
     body = b'[{"role":"user","content":"a\\u4e2db"}]'
     assert chat(msgspec.json.decode(body)) == 3 + 4 + 3  # two words of 0.91, an ideograph of 0.75
+
+
+LONG = "The quick brown fox, 1234 times. " * 20
+
+
+@pytest.mark.parametrize(
+    "text", [LONG, LONG + "你好，世界。" * 100, LONG + "\ud800"], ids=["ascii", "wide", "half"]
+)
+def test_a_long_text_counts_the_same_each_time_and_for_each_family(text: str) -> None:
+    whole = text.encode(errors="replace")
+    for family in (O200K, QWEN, QWEN_LIKE) * 2:
+        assert estimate_plain_input(text, family) == -(-family.milli_tokens(whole) // 1000)
+
+
+def test_known_texts_are_bounded() -> None:
+    for number in range(5000):
+        estimate_plain_input(f"{number} {LONG}", O200K)
+    assert len(estimation._known_texts._milli_tokens) == 4096
