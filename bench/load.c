@@ -62,16 +62,16 @@ static void build_request(void)
     if (!request || !body)
         die("out of memory");
     int length = sprintf(body,
-                         "{\"model\":\"%.200s\",%s\"max_tokens\":256,\"messages\":[{\"role\":\"system\",\"content\":"
+                         "{\"model\":\"%.200s\",%s\"%s\":256,\"%s\":[{\"role\":\"system\",\"content\":"
                          "\"You answer in short sentences.\"},{\"role\":\"user\",\"content\":\"",
-                         options.model, stream);
+                         options.model, stream, options.dialect->length_field, options.dialect->input);
     for (int word = 0; length < options.body_bytes - 4; word++)
         body[length++] = word % 6 == 5 ? ' ' : (char)('a' + word % 26);
     length += sprintf(body + length, "\"}]}");
     int head_length = snprintf(head, sizeof head,
                                "POST %.200s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAuthorization: %.300s\r\n"
                                "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n",
-                               options.path, options.port, options.authorization, length);
+                               options.dialect->path, options.port, options.authorization, length);
     request_length = (size_t)(head_length + length);
     memcpy(request, head, (size_t)head_length);
     memcpy(request + head_length, body, (size_t)length);
@@ -129,7 +129,9 @@ static void begin_request(struct connection *c, uint64_t start_ns)
     /* First streams are shorter by different amounts: ends and new beginnings are spread over all times. */
     uint64_t place = (uint64_t)(c - connections) + 1;
     uint64_t share = 1 + options.chunks * place / ((uint64_t)options.connections + 1);
-    c->chunks_expected = c->chunks_expected ? options.chunks : (uint32_t)share;
+    /* What says how many is left out of a translated request: the provider's configuration sets it. */
+    bool as_asked = options.dialect == dialects;
+    c->chunks_expected = c->chunks_expected || !as_asked ? options.chunks : (uint32_t)share;
     c->busy = true;
     busy++;
     requests_sent++;
@@ -189,7 +191,7 @@ static void finish_answer(struct connection *c)
     if (options.chunks && (!c->done || c->chunks != c->chunks_expected)) {
         char detail[64];
         snprintf(detail, sizeof detail, "%u of %u chunks, %s", c->chunks, c->chunks_expected,
-                 c->done ? "then [DONE]" : "no [DONE]");
+                 c->done ? "then the end" : "no end");
         fail(c, "stream", detail);
         return;
     }
@@ -214,16 +216,17 @@ static void finish_answer(struct connection *c)
 static bool on_line(void *owner, const char *line)
 {
     struct connection *c = owner;
-    if (strncmp(line, "data: [DONE]", 12) == 0)
+    const struct dialect *dialect = options.dialect;
+    if (strncmp(line, dialect->done, strlen(dialect->done)) == 0)
         c->done = true;
-    const char *stamp = strstr(line, STAMP_MARK);
+    const char *stamp = strstr(line, dialect->stamp);
     if (!stamp) {
         c->reader.complaint = strncmp(line, "data: {\"error\"", 14) == 0 ? line : NULL;
         return !c->reader.complaint;
     }
     c->chunks++;
     if (phase == MEASURING) {
-        uint64_t made_ns = strtoull(stamp + strlen(STAMP_MARK), NULL, 10);
+        uint64_t made_ns = strtoull(stamp + strlen(dialect->stamp), NULL, 10);
         chunks_counted++;
         histogram_add(&durations, received_ns > made_ns ? received_ns - made_ns : 0);
     }

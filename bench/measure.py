@@ -8,10 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from processes import BenchError
-from servers import Target
+from servers import CHUNK_RATE, CHUNKS_PER_STREAM, Target
 
-CHUNKS_PER_STREAM = 250  # an answer of about 250 tokens, 5 s long at the rate below
-CHUNK_RATE = 50  # chunks per second and stream: a fast provider
 BURST_CHUNKS = 200  # of a stream that comes as fast as it is read
 OPEN_LOOP_CONNECTIONS = 64  # enough that a stall of half a second does not delay sending
 BODY_BYTES = 2048
@@ -101,6 +99,7 @@ class Loader:
         """
         command = [*self._command, "--port", str(target.port), "--body-bytes", str(BODY_BYTES)]
         command += ["--model", target.model, "--authorization", target.authorization]
+        command += ["--dialect", target.dialect]
         for pid in target.pids:
             command += ["--subject", str(pid)]
         for pid in self._mock.pids if target is not self._mock else ():

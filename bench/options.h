@@ -9,22 +9,41 @@
 #define CHUNKS_DIGITS 6 /* the number of chunks is written with this width, so that it can be changed in place */
 #define MOST_CHUNKS 999999
 
+/* How a stream is asked for and read in each dialect; the mock speaks only the first. */
+static const struct dialect {
+    const char *name, *path, *input, *length_field, *done, *stamp;
+} dialects[] = {
+    {"chat", "/v1/chat/completions", "messages", "max_tokens", "data: [DONE]", STAMP_MARK},
+    {"messages", "/v1/messages", "messages", "max_tokens", "event: message_stop", "\"text\":\"@"},
+    {"responses", "/v1/responses", "input", "max_output_tokens", "event: response.completed", "\"delta\":\"@"},
+};
+#define DIALECTS (sizeof dialects / sizeof *dialects)
+
 static struct options {
     int port, connections, body_bytes;
     uint32_t chunks;
     double rate, ramp_s, warm_s, seconds;
     uint64_t requests;
-    const char *path, *authorization, *model, *chunk_rate;
+    const char *authorization, *model, *chunk_rate;
+    const struct dialect *dialect;
     struct processes subjects, harness;
 } options = {
     .connections = 1,
     .body_bytes = 2048,
     .seconds = 1,
-    .path = "/v1/chat/completions",
     .model = "mock-model",
     .authorization = "",
     .chunk_rate = "50",
+    .dialect = dialects,
 };
+
+static const struct dialect *dialect_named(const char *name)
+{
+    for (size_t i = 0; i < DIALECTS; i++)
+        if (strcmp(dialects[i].name, name) == 0)
+            return &dialects[i];
+    die("no dialect is named %.40s", name);
+}
 
 static void add_process(struct processes *processes, pid_t pid)
 {
@@ -36,7 +55,7 @@ static void add_process(struct processes *processes, pid_t pid)
 static void read_options(int count, char **arguments)
 {
     static const struct option known[] = {
-        {"port", 1, 0, 'p'},     {"path", 1, 0, 'P'},       {"authorization", 1, 0, 'a'}, {"model", 1, 0, 'm'},
+        {"port", 1, 0, 'p'},     {"dialect", 1, 0, 'd'},    {"authorization", 1, 0, 'a'}, {"model", 1, 0, 'm'},
         {"rate", 1, 0, 'r'},     {"connections", 1, 0, 'c'}, {"body-bytes", 1, 0, 'b'},    {"requests", 1, 0, 'n'},
         {"chunks", 1, 0, 'k'},   {"chunk-rate", 1, 0, 'R'}, {"ramp", 1, 0, 'u'},          {"warm", 1, 0, 'w'},
         {"seconds", 1, 0, 's'},  {"subject", 1, 0, 'S'},    {"harness", 1, 0, 'H'},       {0, 0, 0, 0},
@@ -44,7 +63,7 @@ static void read_options(int count, char **arguments)
     for (int option; (option = getopt_long(count, arguments, "", known, NULL)) != -1;) {
         switch (option) {
         case 'p': options.port = atoi(optarg); break;
-        case 'P': options.path = optarg; break;
+        case 'd': options.dialect = dialect_named(optarg); break;
         case 'a': options.authorization = optarg; break;
         case 'm': options.model = optarg; break;
         case 'c': options.connections = atoi(optarg); break;

@@ -4,8 +4,17 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from measure import BURST_CHUNKS, CHUNK_RATE, CHUNKS_PER_STREAM, Sample
-from scenarios import MEMORY_STREAMS, OPEN_RATE, ByTarget, Results, added_us, typical_start
+from measure import BURST_CHUNKS, Sample
+from scenarios import (
+    DIALECT_STREAMS,
+    MEMORY_STREAMS,
+    OPEN_RATE,
+    ByTarget,
+    Results,
+    added_us,
+    typical_start,
+)
+from servers import CHUNK_RATE, CHUNKS_PER_STREAM
 
 BUSY = 0.9  # of a core; where mock and load are busier than this and the target is not, they are the limit
 
@@ -27,13 +36,13 @@ class Bar:
 def bars(results: Results) -> list[Bar]:
     """Return every bar for which this run has a measurement."""
     found: list[Bar] = []
-    for name, what, p50_ms, p99_ms in (
-        ("gateway", "", 2, 10),
-        ("gateway, prepaid", " in prepaid mode", 4, 15),
-    ):
-        if added := added_us(results.open, name):
-            found.append(Bar(f"added p50 at {OPEN_RATE} requests/s{what}", added[0] / 1e3, p50_ms, "ms"))
-            found.append(Bar(f"added p99 at {OPEN_RATE} requests/s{what}", added[1] / 1e3, p99_ms, "ms"))
+    if added := added_us(results.open, "gateway"):
+        found.append(Bar(f"added p50 at {OPEN_RATE} requests/s", added[0] / 1e3, 2, "ms"))
+        found.append(Bar(f"added p99 at {OPEN_RATE} requests/s", added[1] / 1e3, 10, "ms"))
+    for name, sample in results.dialects.items():
+        if name != "gateway":
+            share = sample.cpu_us / results.dialects["gateway"].cpu_us
+            found.append(Bar(f"CPU per chunk, translated ÷ passed through ({name})", share, 2, "times"))
     for empty, what in ((True, "empty database"), (False, "existing database")):
         if start := typical_start(results.starts, empty_database=empty):
             found.append(Bar(f"start to first answer, {what}", start[1], 1.0, "s"))
@@ -127,7 +136,7 @@ def labelled(results: Results) -> dict[str, ByTarget]:
     groups = {f"{count} connections": group for count, group in results.closed.items()}
     groups |= {f"{OPEN_RATE} requests/s": results.open}
     groups |= {f"{count} streams": group for count, group in results.streams.items()}
-    return groups | {"bursts": results.bursts}
+    return groups | {"bursts": results.bursts, f"{DIALECT_STREAMS} streams by dialect": results.dialects}
 
 
 def remarks(results: Results) -> list[str]:
@@ -175,6 +184,9 @@ def render(results: Results, machine: Sequence[str]) -> str:
         groups = {str(next(iter(results.bursts.values())).connections): results.bursts}
         title = f"## Streams of {BURST_CHUNKS} chunks as fast as they are read"
         sections += [title, compared(groups, "streams", "chunk")]
+    if results.dialects:
+        title = f"## {DIALECT_STREAMS} streams of {CHUNK_RATE} chunks/s, translated from chat completions"
+        sections += [title, compared({str(DIALECT_STREAMS): results.dialects}, "streams", "chunk")]
     if results.held:
         title = f"## Streams of {CHUNK_RATE} chunks/s held with p99 under 50 ms"
         sections += [title, held_streams(results)]

@@ -30,7 +30,7 @@ from scenarios import FULL, OPEN_RATE, QUICK, Plan, Results
 from servers import Target, find_nginx
 from session import Session
 
-PARTS = ("closed", "open", "streams", "bursts", "search", "memory", "start")
+PARTS = ("closed", "open", "streams", "bursts", "dialects", "search", "memory", "start")
 TARGETS = ("direct", "nginx", "gateway")
 
 
@@ -140,8 +140,7 @@ def compare(
     if "open" in parts:
         say(f"open loop, {OPEN_RATE} requests/s")
         open_loop = partial(loader.open_loop, rate=OPEN_RATE, seconds=plan.open_s)
-        with_prepaid = [*targets, prepaid(session)] if targets[-1].name == "gateway" else targets
-        results.open = scenarios.compare(with_prepaid, plan.rounds, open_loop)
+        results.open = scenarios.compare(targets, plan.rounds, open_loop)
     for count in plan.streams if "streams" in parts else ():
         say(f"{count} streams")
         streams = partial(loader.streams, streams=count, seconds=plan.stream_s)
@@ -150,6 +149,10 @@ def compare(
         say(f"{plan.burst_streams} streams in bursts")
         bursts = partial(loader.bursts, streams=plan.burst_streams, seconds=plan.window_s)
         results.bursts = scenarios.compare(targets, plan.stream_rounds, bursts)
+    if "dialects" in parts and targets[-1].name == "gateway":
+        say("translated streams")
+        streams = partial(loader.streams, streams=scenarios.DIALECT_STREAMS, seconds=plan.stream_s)
+        results.dialects = scenarios.compare(in_dialects(targets[-1]), plan.stream_rounds, streams)
     ceiling = scenarios.MOST_STREAMS
     for target in targets if "search" in parts else ():
         say(f"most streams, {target.name}")
@@ -159,12 +162,13 @@ def compare(
             ceiling = held.streams
 
 
-def prepaid(session: Session) -> Target:
-    """Start a gateway that charges a funded account and waits for the disk at every commit."""
-    gateway = session.gateway("prepaid", mode="prepaid")
-    target = gateway.start(session.stack)
-    gateway.fund("1000000")
-    return dataclasses.replace(target, name="gateway, prepaid")
+def in_dialects(gateway: Target) -> list[Target]:
+    """Return the gateway as clients of each dialect see it; the mock behind it speaks only chat."""
+    others = [
+        dataclasses.replace(gateway, name=f"gateway, {name}", model="paced-model", dialect=name)
+        for name in ("messages", "responses")
+    ]
+    return [gateway, *others]
 
 
 def explain(error: Exception, folder: Path) -> None:

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from measure import CHUNK_RATE, Loader, Sample, median
+from measure import Loader, Sample, median
 from processes import BenchError
-from servers import Gateway, Target, request
+from servers import CHUNK_RATE, Gateway, Target, request
 
 STREAM_DELAY_LIMIT_US = 50_000  # p99 of a chunk's delay, below which a number of streams counts as held
 STREAM_RATE_SHARE = 0.95  # of the nominal chunks per second that must arrive; ends and starts cost up to 2 %
@@ -18,6 +18,7 @@ MOST_STREAMS = 2000
 MOST_PROBES = 9
 OPEN_RATE = 100
 MEMORY_STREAMS = 500
+DIALECT_STREAMS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class Results:
     open: ByTarget = field(default_factory=dict)
     streams: dict[int, ByTarget] = field(default_factory=dict)
     bursts: ByTarget = field(default_factory=dict)
+    dialects: ByTarget = field(default_factory=dict)
     held: dict[str, Held] = field(default_factory=dict)
     memory: Memory | None = None
     starts: list[Start] = field(default_factory=list)

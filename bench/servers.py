@@ -15,6 +15,8 @@ from pathlib import Path
 from processes import BenchError, Process, free_port
 
 API_KEY = "sk-sluice-bench-0123456789abcdefghijklmnopqrstuvwxyz"
+CHUNKS_PER_STREAM = 250  # an answer of about 250 tokens, 5 s long at the rate below
+CHUNK_RATE = 50  # chunks per second and stream: a fast provider
 ADMIN_KEY = "sk-admin-bench-0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -27,6 +29,7 @@ class Target:
     pids: tuple[int, ...]
     model: str = "mock-model"
     authorization: str = "Bearer sk-bench-upstream"
+    dialect: str = "chat"
 
 
 def request(
@@ -131,18 +134,25 @@ server: {{host: 127.0.0.1, port: {port}, shutdown_grace_s: 3}}
 database: {folder}/bench.db
 admin_key: {admin_key}
 api_key: {api_key}
-billing: {{currency: USD, mode: {mode}}}
+billing: {{currency: USD}}
 limits: {{default_plan: bench}}
 plans:
   bench: {{rpm: 1000000000, tpm: 1000000000000, rpd: 1000000000, tpd: 1000000000000, concurrency: 100000}}
 providers:
   mock: {{base_url: "http://127.0.0.1:{upstream}/v1", api_key: sk-bench-upstream}}
+  paced: # no translation knows the mock's own fields
+    base_url: "http://127.0.0.1:{upstream}/v1"
+    api_key: sk-bench-upstream
+    overrides: {{default: {{bench_chunks: {chunks}, bench_rate: {rate}}}}}
   demo: {{preset: echo}}
 models:
   bench-model:
     routes: [mock/mock-model]
     context_window: 128000
     max_output: 8192
+    price: {{input: 2, output: 8, cached_input: 0.2, currency: USD, per: 1M}}
+  paced-model:
+    routes: [paced/mock-model]
     price: {{input: 2, output: 8, cached_input: 0.2, currency: USD, per: 1M}}
 """
 
@@ -151,12 +161,9 @@ class Gateway:
     """The gateway under test: one key, a plan with every limit (too high to refuse), usage records committed.
 
     `command` is its command line; the item `{config}` stands for the path of the configuration.
-    `mode` is `billing.mode`; prepaid needs `fund()` before the first request.
     """
 
-    def __init__(
-        self, command: Sequence[str], upstream: Target, folder: Path, core: int, mode: str = "track"
-    ) -> None:
+    def __init__(self, command: Sequence[str], upstream: Target, folder: Path, core: int) -> None:
         folder.mkdir()
         self.port = free_port()
         config = folder / "config.yaml"
@@ -166,8 +173,9 @@ class Gateway:
                 folder=folder,
                 admin_key=ADMIN_KEY,
                 api_key=API_KEY,
-                mode=mode,
                 upstream=upstream.port,
+                chunks=CHUNKS_PER_STREAM,
+                rate=CHUNK_RATE,
             )
         )
         self._command = [str(config) if item == "{config}" else item for item in command]
@@ -181,14 +189,6 @@ class Gateway:
         self.process.wait_until_listening(self.port)
         self.target = Target("gateway", self.port, (self.process.pid,), "bench-model", f"Bearer {API_KEY}")
         return self.target
-
-    def fund(self, amount: str) -> None:
-        """Put money into the account's wallet, as an operator would."""
-        headers = {"Authorization": f"Bearer {ADMIN_KEY}", "Idempotency-Key": "bench-funds"}
-        path = "/admin/api/accounts/default/topup"
-        status, answer = request(self.port, "POST", path, headers, {"amount": amount})
-        if status not in {200, 201}:
-            raise BenchError(f"top-up answered {status}: {answer[:300]!r}")
 
     def recorded_requests(self) -> int:
         """Return how many exchanges the gateway's own usage report counts."""
