@@ -80,6 +80,7 @@ class Logs:
         self._handler = LineHandler(self.writer)
         self._json = False
         self._exchanges = True
+        self._found_levels = {name: logging.getLogger(name).level for name in ("", *_LIBRARIES)}
         self.apply(settings)
         logging.getLogger().addHandler(self._handler)
         for name in _LIBRARIES:
@@ -101,8 +102,10 @@ class Logs:
         self.writer.put(render(record, client_request_id, self._stamp(record.ended_ms)))
 
     def close(self) -> None:
-        """Write what is queued, as far as that is possible in CLOSE_S, and stop logging."""
+        """Write what is queued, as far as that is possible in CLOSE_S; leave logging as it was found."""
         logging.getLogger().removeHandler(self._handler)
+        for name, level in self._found_levels.items():
+            logging.getLogger(name).setLevel(level)
         self._handler.close()
 
     def _describe_loss(self, count: int) -> str:

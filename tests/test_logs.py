@@ -62,10 +62,8 @@ def pipe() -> Iterator[Pipe]:
 
 @pytest.fixture
 def start(pipe: Pipe) -> Iterator[Callable[..., Logs]]:
-    """Start logging to the pipe; ended, and the levels restored, after the test."""
+    """Start logging to the pipe; ended after the test."""
     started: list[Logs] = []
-    names = ["", *logs._LIBRARIES]
-    levels = [logging.getLogger(name).level for name in names]
 
     def begin(**settings: str) -> Logs:
         started.append(Logs(schema.Log(**settings), pipe.into))
@@ -73,10 +71,8 @@ def start(pipe: Pipe) -> Iterator[Callable[..., Logs]]:
 
     yield begin
     pipe.leave()
-    for each in started:
+    for each in reversed(started):
         each.close()
-    for name, level in zip(names, levels, strict=True):
-        logging.getLogger(name).setLevel(level)
 
 
 def record(**changes: object) -> UsageRecord:
@@ -396,3 +392,11 @@ def test_the_last_lines_of_a_process_are_written() -> None:
     assert done.returncode == 3
     assert done.stderr.endswith(b"ERROR sluice.x: last words\n")
     assert done.stdout == b""
+
+
+def test_closing_leaves_the_levels_as_they_were(start: Callable[..., Logs]) -> None:
+    before = logging.getLogger().level
+    logs = start(level="debug")
+    assert logging.getLogger().level == logging.DEBUG
+    logs.close()
+    assert logging.getLogger().level == before

@@ -22,7 +22,13 @@ async def count_upstream(
     """Return the provider's own count. Raises UpstreamFailure."""
     body = jsonbody.encode(request.members | {"model": msgspec.Raw(msgspec.json.encode(model))})
     response = await provider.send(
-        client, request.endpoint.path, provider.next_key(), request.headers, body, stream=False
+        client,
+        request.endpoint.path,
+        provider.next_key(),
+        request.headers,
+        body,
+        stream=False,
+        query=request.query,
     )
     try:
         answer = await response.read_all(MAX_BODY)
