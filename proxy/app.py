@@ -9,13 +9,13 @@ from proxy.config.schema import Config
 from proxy.gateway import installation
 from proxy.gateway.adminkey import AdminKey
 from proxy.gateway.clock import Clock
+from proxy.gateway.crossing import Passing
 from proxy.gateway.directory import Directory
 from proxy.gateway.exchange import ExchangeLog, Services
 from proxy.gateway.gateway import Gateway
 from proxy.gateway.installation import NewSecrets
 from proxy.gateway.keyring import Keyring
 from proxy.gateway.management import Management
-from proxy.gateway.passages import Passing
 from proxy.gateway.reports import Reports
 from proxy.gateway.snapshot import Snapshot
 from proxy.store.accounts import AccountStore

@@ -94,7 +94,7 @@ class ReceivedOutput:
         """Count one event's data; what is not a chat chunk has no output to count."""
         try:
             chunk = _decode(data)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return
         for choice in chunk.choices or ():
             if choice.text:

@@ -43,6 +43,14 @@ def first_choice(body: Fields) -> Fields | None:
     return None
 
 
+def reported_usage(body: Fields) -> object:
+    """Return the usage that an answer or chunk reports, wherever providers put it; None if it does not."""
+    for place in (body, first_choice(body), body.get("x_groq")):
+        if isinstance(place, dict) and (usage := place.get("usage")) is not None:
+            return usage
+    return None
+
+
 def content_of(message: Fields) -> str:
     """Return the text of a message: its content, or the texts among the parts of its content."""
     content = message.get("content")

@@ -63,6 +63,11 @@ class BlockStream:
         self._kind: TextKind | None = None
         self._delta = b""
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything yet, written or waiting."""
+        return self._index >= 0 or bool(self._waiting)
+
     def text(self, kind: TextKind, text: str) -> bytes:
         """Write a piece of text, which is not empty."""
         if kind is self._kind and not self._waiting:

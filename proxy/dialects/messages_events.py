@@ -72,7 +72,8 @@ class MessageEvents:
             return b""
         if choice.get("finish_reason") is not None:
             self._choice = choice
-        delta = choice.get("delta")
+        # A whole message after deltas is a repetition.
+        delta = choice.get("delta") or (None if self._blocks.begun else choice.get("message"))
         out = self._content(delta) if delta and isinstance(delta, dict) else b""
         return out if self._started or not out else self.start() + out
 

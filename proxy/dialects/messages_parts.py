@@ -20,6 +20,7 @@ _READ = {
     "image": {"type", "source"},
     "document": {"type", "source", "title", "context"},
     "search_result": {"type", "source", "title", "content"},
+    "tool_reference": {"type", "tool_name"},
     "tool_use": {"type", "id", "name", "input"},
     "tool_result": {"type", "tool_use_id", "content", "is_error"},
     "thinking": {"type", "thinking", "signature"},
@@ -108,6 +109,9 @@ class PartWriter:
                 parts.append(self._text(block))
             elif block.kind == "image":
                 parts.append(_image(block))
+            elif block.kind == "tool_reference":
+                name = text_of(block.value, "tool_name", block.where)
+                parts.append({"type": "text", "text": f"Loaded the tool {name}."})
             else:
                 self.drop(block)
                 continue

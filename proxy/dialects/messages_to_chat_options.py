@@ -5,6 +5,7 @@ from typing import Any
 
 from proxy.dialects.efforts import effort_for_budget, nearest_effort
 from proxy.dialects.members import invalid, text_of
+from proxy.dialects.messages_deferral import hidden_tools, is_clients
 from proxy.dialects.messages_json import compact
 from proxy.dialects.traits import ChatTraits, reasoning_members
 
@@ -15,7 +16,7 @@ _READ = _READ_ELSEWHERE | {
     *("max_tokens", "temperature", "top_p", "top_k", "stop_sequences", "stream"),
     *("tools", "tool_choice", "thinking", "output_config"),
 }
-_READ_OF_TOOLS = {"type", "name", "description", "input_schema"}
+_READ_OF_TOOLS = {"type", "name", "description", "input_schema", "defer_loading"}
 
 
 def options_of(body: Fields, traits: ChatTraits, dropped: Counter[str]) -> tuple[Fields, list[str]]:
@@ -54,13 +55,18 @@ def _tools(body: Fields, traits: ChatTraits, dropped: Counter[str], instructions
         given = []
     if not isinstance(given, list):
         raise invalid("tools", "must be a list")
+    hidden = hidden_tools(body)
     tools = []
     for position, tool in enumerate(given):
         where = f"tools[{position}]"
         if not isinstance(tool, dict):
             raise invalid(where, "must be an object")
-        if tool.get("type", "custom") in ("custom", None):
-            tools.append(_tool(tool, where, traits, dropped))
+        if is_clients(tool):
+            function = _tool(tool, where, traits, dropped)
+            if function["function"]["name"] in hidden:
+                dropped["tools.deferred"] += 1
+            else:
+                tools.append(function)
         else:
             dropped[f"tools.{str(tool['type'])[:64]}"] += 1  # one that Anthropic's servers run
     choice = body.get("tool_choice")

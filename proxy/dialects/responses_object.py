@@ -5,7 +5,7 @@ from typing import Any
 
 from proxy.core.entities import Usage
 from proxy.core.metering import UsageMeter
-from proxy.dialects.chat_reading import FILTER_REASONS, LENGTH_REASONS, first_choice
+from proxy.dialects.chat_reading import FILTER_REASONS, LENGTH_REASONS, reported_usage
 from proxy.dialects.responses_context import ResponsesContext
 from proxy.dialects.responses_items import COMPLETED, IN_PROGRESS, INCOMPLETE, Item
 
@@ -57,11 +57,9 @@ class ResponseWriter:
 
 
 def absorb_usage(meter: UsageMeter, body: Fields) -> None:
-    """Read the usage that an answer or a chunk reports, wherever providers put it."""
-    for place in (body, first_choice(body), body.get("x_groq")):
-        if isinstance(place, dict) and (usage := place.get("usage")) is not None:
-            meter.absorb(usage)
-            return
+    """Read the usage that an answer or a chunk reports, if it does."""
+    if (usage := reported_usage(body)) is not None:
+        meter.absorb(usage)
 
 
 def usage_of(meter: UsageMeter) -> Usage | None:

@@ -28,6 +28,8 @@ _ECHOED: Mapping[str, object] = {
     "top_p": None,
 }
 # And what it says whatever was asked, since nothing is stored.
+#: What `refuse_state` looks at.
+STATE = ("previous_response_id", "conversation", "background", "prompt")
 _STATELESS: Mapping[str, object] = {"previous_response_id": None, "store": False, "truncation": "disabled"}
 
 _ENCRYPTED_REASONING = "reasoning.encrypted_content"
@@ -43,7 +45,7 @@ def chat_request(body: Fields, traits: ChatTraits) -> ResponsesRequest:
         BadRequest: `previous_response_not_supported` for whatever needs a stored conversation,
             `invalid_value` for what is malformed, and for what must not be left out in silence.
     """
-    _refuse_state(body)
+    refuse_state(body)
     dropped: Counter[str] = Counter()
     items = _items(body.get("input"))
     tools = OfferedTools(members.objects(body.get("tools"), "tools"), traits, dropped, items=items)
@@ -54,7 +56,11 @@ def chat_request(body: Fields, traits: ChatTraits) -> ResponsesRequest:
     return ResponsesRequest({**options, "messages": messages}, dropped, _context(body, tools))
 
 
-def _refuse_state(body: Fields) -> None:
+def refuse_state(body: Fields) -> None:
+    """Refuse what needs a conversation kept somewhere: the next turn may go to another provider.
+
+    Raises BadRequest, as `chat_request` does.
+    """
     for name in ("previous_response_id", "conversation"):
         if body.get(name):
             raise stored(name)

@@ -1,7 +1,9 @@
 """Relays for streams of Messages and Responses, and for those that are translated."""
 
 import re
-from typing import Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from proxy.core import sse
 from proxy.core.entities import Usage
@@ -10,6 +12,7 @@ from proxy.core.metering import UsageMeter
 from proxy.gateway.client_dialects import ChunkTarget
 from proxy.gateway.sources import ChunkSource
 
+_encode = msgspec.json.encode
 _SEQUENCE = re.compile(rb'"sequence_number": ?(\d+)')
 
 
@@ -28,13 +31,19 @@ class Watch(Protocol):
     def tokens(self) -> int: ...
 
 
+class _Begun(msgspec.Struct):
+    """The event that begins a Responses stream."""
+
+    response: dict[str, Any] = {}
+
+
 class NativeRelay:
     """A stream of Messages or Responses in the client's own dialect: frames pass unchanged.
 
     The last event is held back until the usage record is committed.
     """
 
-    __slots__ = ("_ending", "_last_sequence", "_meter", "_responses", "_splitter", "_watch", "done")
+    __slots__ = ("_begun", "_ending", "_last_sequence", "_meter", "_responses", "_splitter", "_watch", "done")
     events = True
 
     def __init__(self, meter: UsageMeter, watch: Watch, *, responses: bool) -> None:
@@ -44,6 +53,7 @@ class NativeRelay:
         self._responses = responses
         self._splitter = sse.FrameSplitter()
         self._ending = b""
+        self._begun = b"{}"
         self._last_sequence = -1
 
     @property
@@ -81,7 +91,27 @@ class NativeRelay:
         )
 
     def fail(self, error: SluiceError, request_id: str) -> bytes | None:
-        return None
+        if not self._responses:
+            return None
+        try:
+            begun = msgspec.json.decode(self._begun, type=_Begun).response
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            begun = {}
+        failed = {
+            "id": f"resp_{request_id}",
+            "object": "response",
+            "output": [],
+            **begun,
+            "status": "failed",
+            "error": {
+                "code": error.code,
+                "message": error.message,
+                "type": error.type,
+                "request_id": request_id,
+            },
+        }
+        event = {"type": "response.failed", "sequence_number": self._last_sequence + 1, "response": failed}
+        return b"event: response.failed\ndata: %b\n\n" % _encode(event)
 
     def _frames(self, frames: list[bytes]) -> bytes:
         out = []
@@ -100,6 +130,8 @@ class NativeRelay:
                     self._ending, self.done = passed, True
                     break
                 if self._responses and (match := _SEQUENCE.search(data)):
+                    if self._last_sequence < 0:
+                        self._begun = data
                     self._last_sequence = int(match[1])
             out.append(passed)
         return b"".join(out)

@@ -25,7 +25,8 @@ from proxy.core.money import decimal_text
 from proxy.gateway.admission import Admitted, Candidate
 from proxy.gateway.attempts import AttemptLog
 from proxy.gateway.clock import Clock
-from proxy.gateway.passages import Passing, Prepared, prepare
+from proxy.gateway.crossing import Passing
+from proxy.gateway.passages import Prepared, prepare
 from proxy.gateway.relay import Relay
 from proxy.gateway.settlement import Accounting, Reached
 from proxy.gateway.sink import Headers, Sink

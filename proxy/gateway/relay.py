@@ -143,7 +143,7 @@ class ChatRelay:
         try:
             chunk = _decode(data)
             is_error = error_in(data) is not None
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return sse.canonical(frame, keep_event=False)  # not ours to judge: passed on, never counted
         if is_error:
             self.failure = data

@@ -10,7 +10,7 @@ from proxy.core import jsonbody, rewrite
 from proxy.core.errors import BadRequest
 from proxy.core.estimation import estimate_chat_input, estimate_plain_input
 from proxy.core.tokenizers import family_of
-from proxy.dialects.responses_request import chat_request
+from proxy.dialects.responses_request import STATE, chat_request, refuse_state
 from proxy.dialects.traits import ChatTraits
 from proxy.upstream.client import BodyFile
 
@@ -133,6 +133,8 @@ def read_json(endpoint: Endpoint, headers: Headers, body: bytes, query: bytes = 
             if name in members and (value := jsonbody.positive_int_member(members, name)) is not None:
                 lengths[name] = value
         jsonbody.object_member(members, "stream_options")
+    if endpoint is RESPONSES:
+        refuse_state({name: jsonbody.value_member(members, name) for name in STATE})
     return ClientRequest(
         endpoint,
         headers,

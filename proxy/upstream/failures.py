@@ -68,12 +68,24 @@ def failure_in_answer(provider: Provider, body: bytes) -> UpstreamFailure | None
 def failure_in_stream(provider: Provider, data: bytes) -> UpstreamFailure:
     """Return what the data of an event means by which a provider reported a failure in its stream.
 
-    That is an error object, or a finish reason such as `error`.
+    That is an error object, a failed response of the Responses protocol, or a finish reason such as
+    `error`.
     """
-    failure = failure_in_answer(provider, data)
+    failure = failure_in_answer(provider, data) or failure_in_answer(provider, _response_in(data))
     if failure is not None:
         return failure
     return UpstreamError("upstream_error", f"The provider {provider.name} broke its answer off as failed.")
+
+
+class _ResponseEvent(msgspec.Struct):
+    response: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+def _response_in(event: bytes) -> bytes:
+    try:
+        return bytes(msgspec.json.decode(event, type=_ResponseEvent).response)
+    except msgspec.MsgspecError:
+        return b"{}"
 
 
 def _failure(provider: Provider, status: int, headers: Headers, facts: ErrorFacts) -> UpstreamFailure:

@@ -80,3 +80,9 @@ def test_other_shapes_of_answers() -> None:
     received.add_data(b"not json")
     received.add_data(b'{"choices":"odd"}')
     assert counter.text == "old whole"
+
+
+def test_text_that_is_not_utf8_is_not_counted() -> None:
+    received = ReceivedOutput(Collected())
+    received.keep(b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n')
+    assert (received.has_content, received.tokens) == (False, 0)

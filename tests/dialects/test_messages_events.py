@@ -63,6 +63,17 @@ def test_a_stream_says_what_the_whole_answer_says(data: st.DataObject) -> None:
     assert streamed(*chunks, asked=asked)[1] == whole
 
 
+@given(chat_messages(), finish_reasons)
+def test_a_whole_message_in_a_stream_counts_only_when_nothing_else_came(message: Fields, finish: str) -> None:
+    answer = {"choices": [{"delta": {}, "message": message, "finish_reason": finish}]}
+    asked = Asked("claude-x", thinking=True)
+    whole = message_from_chat(answer, id="msg_1", asked=asked, usage=USAGE)
+    assert streamed(answer, asked=asked)[1] == whole
+    assert streamed(chunk({"content": "x"}), answer, asked=asked)[1]["content"] == [
+        {"type": "text", "text": "x"}
+    ]
+
+
 @given(st.lists(json_values, max_size=4), st.data())
 def test_nothing_breaks_the_order_of_events(values: list[Any], data: st.DataObject) -> None:
     """Whatever comes, blocks are numbered, opened and closed, and there is one end."""

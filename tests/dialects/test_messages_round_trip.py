@@ -122,6 +122,7 @@ shown = (
     | fields(type=just("document"), title=some_text, source=fields(type=just("text"), data=some_text))
     | fields(type=just("document"), source=fields(type=just("content"), content=st.lists(leaf, max_size=2)))
     | fields(type=just("search_result"), title=some_text, content=st.lists(leaf, max_size=2))
+    | fields(type=just("tool_reference"), tool_name=names)
     | fields(type=some_text)
 )
 user_blocks = shown | fields(
@@ -177,7 +178,12 @@ messages_bodies = st.fixed_dictionaries(
         "temperature": mostly(numbers),
         "top_k": mostly(numbers),
         "stop_sequences": mostly(st.lists(some_text, max_size=6)),
-        "tools": mostly(st.lists(fields(name=names, input_schema=schema, type=just("custom")), max_size=2)),
+        "tools": mostly(
+            st.lists(
+                fields(name=names, input_schema=schema, type=just("custom"), defer_loading=st.booleans()),
+                max_size=2,
+            )
+        ),
         "tool_choice": fields(type=st.sampled_from(["auto", "any", "none"])),
         "thinking": fields(type=st.sampled_from(["enabled", "adaptive", "disabled"]), budget_tokens=numbers),
         "output_config": fields(effort=some_text, format=fields(type=just("json_schema"), schema=schema)),

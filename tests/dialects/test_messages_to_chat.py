@@ -215,9 +215,10 @@ class TestResults:
             (None, "(no output)"),
             ([], "(no output)"),
             ([text("a"), text("b")], "a\nb"),
-            ([{"type": "tool_reference", "tool_name": "t"}, text("a")], "a"),
+            ([{"type": "unheard_of"}, text("a")], "a"),
+            ([{"type": "tool_reference", "tool_name": "t"}, text("a")], "Loaded the tool t.\na"),
         ],
-        ids=["text", "empty", "none", "no blocks", "blocks", "unknown"],
+        ids=["text", "empty", "none", "no blocks", "blocks", "unknown", "a tool that was found"],
     )
     def test_contents(self, content: object, written: str) -> None:
         [_, _, tool] = conversation(HI, assistant(use("a")), user(result("a", content)))

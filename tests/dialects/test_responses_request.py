@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.errors import BadRequest
+from proxy.dialects.responses_answer import response_from_chat
 from proxy.dialects.responses_context import ResponsesRequest, Tool
 from proxy.dialects.responses_request import chat_request
 from proxy.dialects.traits import ChatTraits
+from tests.support.responses import CountedIds
 
 Fields = dict[str, Any]
 
@@ -155,6 +157,71 @@ def test_codex_as_openai_gets_it() -> None:
     assert chat["tools"][0]["function"]["strict"] is False
 
 
+# With the models that it knows, the tools come as an item; calls and outputs are freeform.
+EXEC = {"type": "custom_tool_call", "id": "ctc_1", "call_id": "c1", "name": "exec", "namespace": "functions"}
+CODEX_OWN: Fields = {
+    name: value for name, value in CODEX.items() if name not in ("tools", "instructions")
+} | {
+    "input": [
+        {
+            "type": "additional_tools",
+            "id": "at_1",
+            "role": "developer",
+            "tools": [
+                {
+                    "type": "namespace",
+                    "name": "functions",
+                    "description": "",
+                    "tools": [
+                        {
+                            "type": "custom",
+                            "name": "exec",
+                            "description": "Run JavaScript.",
+                            "format": {"type": "grammar", "syntax": "lark", "definition": "start: SOURCE"},
+                        },
+                        {"type": "function", "name": "wait", "strict": False, "parameters": {}},
+                    ],
+                },
+                {
+                    "type": "namespace",
+                    "name": "collaboration",
+                    "tools": [{"type": "function", "name": "wait"}],
+                },
+            ],
+        },
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Say hello"}]},
+        {**EXEC, "status": "completed", "input": "text(1)"},
+        {"type": "custom_tool_call_output", "call_id": "c1", "output": [{"type": "input_text", "text": "1"}]},
+    ],
+}
+
+
+@pytest.mark.parametrize("traits", ALL_TRAITS)
+def test_codex_with_a_model_that_it_knows_has_its_tools(traits: ChatTraits) -> None:
+    request = chat_request(CODEX_OWN, traits)
+    assert [tool["function"]["name"] for tool in request.chat["tools"]] == [
+        *("functions__exec", "functions__wait", "collaboration__wait")
+    ]
+    assert request.chat["tool_choice"] == "auto"
+    assert not [name for name in request.dropped if name.startswith(("tools", "input"))]
+    *_, assistant, output = request.chat["messages"]
+    assert assistant["tool_calls"][0]["function"] == {
+        "name": "functions__exec",
+        "arguments": '{"input":"text(1)"}',
+    }
+    assert (output["tool_call_id"], output["content"]) == ("c1", "1")
+    assert msgspec.json.decode(request.context.echo["tools"]) == []
+
+
+def test_codex_gets_the_calls_of_these_tools_back() -> None:
+    context = chat_request(CODEX_OWN, ChatTraits()).context
+    function = {"name": "functions__exec", "arguments": '{"input":"text(2)"}'}
+    answer = {"choices": [{"message": {"tool_calls": [{"id": "c2", "function": function}]}}]}
+    response = response_from_chat(answer, context, ids=CountedIds(), created_at=1, model="m")
+    [call] = response["output"]
+    assert call == {**EXEC, "id": call["id"], "call_id": "c2", "input": "text(2)", "status": "completed"}
+
+
 @pytest.mark.parametrize(
     ("members", "code", "param"),
     [
@@ -284,6 +351,7 @@ SCALARS = st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=4)
 WORDS = st.sampled_from(
     [
         *("message", "function_call", "function_call_output", "custom_tool_call", "reasoning", "shell_call"),
+        "additional_tools",
         *("function", "custom", "namespace", "web_search", "allowed_tools", "json_schema", "text"),
         *("input_text", "output_text", "input_image", "input_file", "input_audio", "refusal"),
         *("user", "assistant", "developer", "system", "auto", "required", "none", "low", "c1", "f"),

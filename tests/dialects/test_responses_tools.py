@@ -131,6 +131,49 @@ def test_joined_names_fit_and_give_way() -> None:
     )
 
 
+def additional(*tools: Fields) -> Fields:
+    return {"type": "additional_tools", "id": "at_1", "role": "developer", "tools": list(tools)}
+
+
+def test_items_of_the_input_offer_tools_too() -> None:
+    dropped: Counter[str] = Counter()
+    items = [
+        {"role": "user", "content": "Hi"},
+        additional(
+            namespace("functions", {"type": "custom", "name": "exec"}, function("wait")),
+            function("f", description="other"),
+            {"type": "web_search"},
+        ),
+        additional(namespace("functions", function("wait"), function("more")), function("crm__find")),
+    ]
+    given = [function("f"), function("f"), namespace("crm", function("find"))]
+    tools = OfferedTools(given, ChatTraits(), dropped, items=items)
+    made = names(tools)
+    assert made[0] == "f"
+    assert made[1].startswith("crm__find_")  # since another has the name that it would get
+    assert made[2:] == ["functions__exec", "functions__wait", "functions__more", "crm__find"]
+    assert tools.functions[0]["function"] == {"name": "f", "parameters": NOTHING}
+    assert tools.tools["functions__exec"] == Tool("exec", "functions", custom=True)
+    assert tools.function_name("functions", "exec") == "functions__exec"
+    assert dropped == {"tools.web_search": 1}
+    assert tools.choose("auto") == "auto"
+
+
+@pytest.mark.parametrize(
+    ("item", "param"),
+    [
+        ({"type": "additional_tools", "tools": 5}, "input[1].tools"),
+        (additional({"type": "function"}), "input[1].tools[0].name"),
+        (additional(namespace("a", {})), "input[1].tools[0].tools[0].type"),
+    ],
+)
+def test_malformed_tools_of_the_input_are_refused(item: Fields, param: str) -> None:
+    items = [{"role": "user", "content": "Hi"}, item]
+    with pytest.raises(BadRequest) as caught:
+        OfferedTools([], ChatTraits(), Counter(), items=items)
+    assert (caught.value.code, caught.value.param) == ("invalid_value", param)
+
+
 def test_others_are_dropped_and_counted() -> None:
     dropped: Counter[str] = Counter()
     kinds = ["web_search", "web_search", "file_search", "mcp", "tool_search", "local_shell"]

@@ -231,8 +231,11 @@ async def test_native_responses(tmp_path: Path) -> None:
         ({"prompt": {"id": "pmpt_1"}}, "invalid_value"),
     ],
 )
-async def test_nothing_is_stored(tmp_path: Path, body: dict[str, Any], code: str) -> None:
-    async with running(tmp_path) as (upstream, sluice):
+@pytest.mark.parametrize("provider", [CHAT, RESPONSES], ids=["chat", "responses"])
+async def test_nothing_is_stored(
+    tmp_path: Path, body: dict[str, Any], code: str, provider: dict[str, Any]
+) -> None:
+    async with running(tmp_path, **provider) as (upstream, sluice):
         answer = await sluice.http.post("/v1/responses", json={"model": "m", "input": "Hi", **body})
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
         assert not upstream.requests

@@ -371,6 +371,10 @@ GOOD = {
 
 def test_a_stream_reports_its_failure_by_an_error_or_by_a_finish_reason() -> None:
     assert failure_in_stream(PROVIDER, openai("m", code=429)).error_class is RATE
+    response = b'{"type":"response.failed","response":{"status":"failed","error":%b}}'
+    failed = failure_in_stream(PROVIDER, response % b'{"code":"rate_limit_exceeded","message":"slow"}')
+    assert failed.error_class is RATE
+    assert "slow" in failed.message
     failure = failure_in_stream(PROVIDER, b'{"choices":[{"delta":{},"finish_reason":"network_error"}]}')
     assert type(failure) is UpstreamError
     assert (failure.code, failure.error_class) == ("upstream_error", SERVER)
