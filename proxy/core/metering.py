@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from proxy.core.answerjson import decoded
 from proxy.core.entities import Usage
 
 T = TypeVar("T")
@@ -136,7 +137,7 @@ _CHOICES = msgspec.json.Decoder(list[_Holder])
 
 def _decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T | None:
     try:
-        return decoder.decode(data) if data else None
+        return decoded(decoder, data) if data else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -4,6 +4,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from proxy.core.answerjson import decoded
+
 # Raw frames are kept until they reach this size and only then decoded, or never, when the provider
 # reports its usage first. 150 frames of the usual size: short answers are not decoded at all, and
 # 1,000 streams hold at most 16 MiB.
@@ -19,21 +21,13 @@ class TextCounter(Protocol):
     def tokens(self) -> int: ...
 
 
-class _Function(msgspec.Struct):
-    name: Any = None
-    arguments: Any = None
-
-
-class _ToolCall(msgspec.Struct):
-    function: _Function | None = None
-
-
 class _Delta(msgspec.Struct):
     content: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
+    reasoning_details: Any = None
     refusal: Any = None
-    tool_calls: list[_ToolCall] | None = None
+    tool_calls: Any = None
 
 
 class _Choice(msgspec.Struct):
@@ -46,7 +40,7 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
 
 
-_decode = msgspec.json.Decoder(_Chunk).decode
+_CHUNK = msgspec.json.Decoder(_Chunk)
 
 
 class ReceivedOutput:
@@ -93,7 +87,7 @@ class ReceivedOutput:
     def add_data(self, data: bytes) -> None:
         """Count one event's data; what is not a chat chunk has no output to count."""
         try:
-            chunk = _decode(data)
+            chunk = decoded(_CHUNK, data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return
         for choice in chunk.choices or ():
@@ -105,15 +99,36 @@ class ReceivedOutput:
                 self._add_part(choice.message)
 
     def _add_part(self, part: _Delta) -> None:
-        for text in (part.content, part.reasoning_content or part.reasoning, part.refusal):
+        reasoning = part.reasoning_content or part.reasoning or part.reasoning_details
+        for text in (part.content, reasoning, part.refusal):
             if text:
                 self._add(text)
-        for call in part.tool_calls or ():
-            if call.function is not None:
-                self._add(call.function.name)
-                self._add(call.function.arguments)
+        if part.tool_calls:
+            self._add_calls(part.tool_calls)
+
+    def _add_calls(self, calls: object) -> None:
+        for call in _objects([calls] if isinstance(calls, dict) else calls):  # Spark sends one alone
+            function = call.get("function")
+            if isinstance(function, dict):
+                arguments = function.get("arguments")
+                if isinstance(arguments, dict):
+                    arguments = msgspec.json.encode(arguments).decode()
+                self._add(function.get("name"))
+                self._add(arguments)
 
     def _add(self, text: object) -> None:
-        if isinstance(text, str) and text:
-            self._text_seen = True
-            self._counter.add(text)
+        """Count a text, or the texts in a list of parts, which may hold parts themselves."""
+        if isinstance(text, str):
+            if text:
+                self._text_seen = True
+                self._counter.add(text)
+            return
+        for part in _objects(text):
+            for member in (part.get("text"), part.get("thinking")):
+                for said in (member, *(inner.get("text") for inner in _objects(member))):
+                    if isinstance(said, str):
+                        self._add(said)
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

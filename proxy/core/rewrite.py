@@ -8,6 +8,8 @@ import msgspec
 # One internal value has three spellings: Chat's old and new one, and Responses'.
 LENGTH_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
+_LEAST_BUDGET = 1024
+
 _encode = msgspec.json.encode
 _TRUE = msgspec.Raw(b"true")
 _ASK_FOR_USAGE = msgspec.Raw(b'{"include_usage":true}')
@@ -48,6 +50,25 @@ def clamp_length(
                 members[name] = msgspec.Raw(b"%d" % ceiling)
     if not asked and fill is not None:
         members[field] = msgspec.Raw(b"%d" % fill)
+
+
+def fit_thinking(members: dict[str, msgspec.Raw], max_tokens: int) -> None:
+    """Lower a thinking budget that no longer fits; thinking goes where not even the least one does.
+
+    Anthropic: `budget_tokens` is at least 1,024 and less than `max_tokens`.
+    """
+    thinking = _object(members.get("thinking")) or {}
+    try:
+        budget = msgspec.json.decode(thinking.get("budget_tokens", b"0"), type=int)
+    except msgspec.MsgspecError:
+        return  # the provider says what is wrong with it
+    if budget < max_tokens:
+        return
+    if max_tokens <= _LEAST_BUDGET:
+        del members["thinking"]
+    else:
+        thinking["budget_tokens"] = msgspec.Raw(b"%d" % max(_LEAST_BUDGET, max_tokens // 2))
+        members["thinking"] = msgspec.Raw(_encode(thinking))
 
 
 def apply_overrides(

@@ -33,7 +33,10 @@ class StreamedCall:
     @property
     def complete(self) -> bool:
         """Whether the arguments are whole beyond doubt, so that no piece can come any more."""
-        return parsed_object(self.settled + "".join(self._doubtful)) is not None
+        added_up = self.settled + "".join(self._doubtful)
+        if parsed_object(added_up) is not None:
+            return True
+        return bool(self._doubtful) and parsed_object(self.settled) is not None  # sent once more
 
     @property
     def settled(self) -> str:
@@ -47,6 +50,19 @@ class StreamedCall:
             return self.settled
         added_up = self.settled + "".join(self._doubtful)
         return added_up if parsed_object(added_up) is not None else self._doubtful[-1]
+
+    def ends_before(self, piece: CallPiece) -> bool:
+        """Whether this piece, which seems to be of this call, has a name because it begins another.
+
+        Some providers give all calls one index, or one id; others repeat the name in every piece.
+        """
+        if not piece.name or not self.ready:
+            return False
+        if piece.name != self.name:
+            return parsed_object(self.arguments) is not None
+        if not piece.arguments:  # without index and id, only a beginning has a name
+            return piece.index is None and not piece.id and self.complete
+        return self.complete and not piece.arguments.startswith(self.arguments)
 
     def add_name(self, piece: str) -> None:
         if not self.ready:
@@ -77,7 +93,10 @@ class StreamedCall:
 
 
 class StreamedCalls:
-    """Finds a piece's call by its index, else by its id; else it is the last."""
+    """Finds a piece's call by its index, else by its id; else it is the last.
+
+    A name after whole arguments begins another, however the call was found.
+    """
 
     __slots__ = ("_by_id", "_by_index", "all")
 
@@ -88,7 +107,9 @@ class StreamedCalls:
 
     def add(self, piece: CallPiece) -> tuple[StreamedCall, str]:
         """Give a piece to its call; return the call, and what of the arguments can be passed on now."""
-        call = self._known(piece) or self._new(piece)
+        call = self._known(piece)
+        if call is None or call.ends_before(piece):
+            call = self._new(piece)
         if piece.name:
             call.add_name(piece.name)
         return call, call.add(piece.arguments) if piece.arguments else ""
@@ -101,8 +122,7 @@ class StreamedCalls:
             return None if is_another else call
         if piece.id:
             return self._by_id.get(piece.id)
-        call = self.all[-1] if self.all else None
-        return None if call and piece.name and call.complete else call
+        return self.all[-1] if self.all else None
 
     def _new(self, piece: CallPiece) -> StreamedCall:
         call = StreamedCall(piece.id)

@@ -43,6 +43,12 @@ def first_choice(body: Fields) -> Fields | None:
     return None
 
 
+def index_of(choice: Fields, position: int) -> int:
+    """Return a choice's index; where it has none, its position among the choices stands for it."""
+    index = choice.get("index")
+    return index if type(index) is int else position
+
+
 def reported_usage(body: Fields) -> object:
     """Return the usage that an answer or chunk reports, wherever providers put it; None if it does not."""
     for place in (body, first_choice(body), body.get("x_groq")):

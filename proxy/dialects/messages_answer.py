@@ -110,14 +110,17 @@ def usage_members(usage: Usage) -> Fields:
 class CallIds:
     """Gives each tool call of one answer its id: the provider's own where it tells calls apart."""
 
-    __slots__ = ("_base", "_taken")
+    __slots__ = ("_base", "_taken", "given")
 
     def __init__(self, message_id: str) -> None:
         self._base = message_id.removeprefix("msg_")
         self._taken: set[str] = set()
+        #: The ids in the order of the calls.
+        self.given: list[str] = []
 
     def take(self, id: str) -> str:
         if _COUNTER.match(id) or id in self._taken:
             id = f"toolu_{self._base}_{len(self._taken)}"
         self._taken.add(id)
+        self.given.append(id)
         return id

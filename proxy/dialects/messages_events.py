@@ -29,14 +29,17 @@ class MessageEvents:
     `start`, `keep_alive` or `ending` is called. An error event may follow in any state.
     """
 
-    __slots__ = ("_asked", "_blocks", "_calls", "_choice", "_estimate", "_id", "_refused", "_started")
+    __slots__ = (
+        *("_asked", "_blocks", "_calls", "_choice", "_estimate", "_id", "_ids", "_refused", "_started"),
+    )
 
     def __init__(self, *, id: str, asked: Asked, input_tokens: int) -> None:
         """`id` is the message's, `msg_…`; `input_tokens` is an estimate, put right by `ending`."""
         self._id = id
         self._asked = asked
         self._estimate = input_tokens
-        self._blocks = BlockStream(CallIds(id))
+        self._ids = CallIds(id)
+        self._blocks = BlockStream(self._ids)
         self._calls = StreamedCalls()
         self._choice: Fields = {}
         self._refused = False
@@ -46,6 +49,11 @@ class MessageEvents:
     def finished(self) -> bool:
         """Whether the answer has come to an end, and not merely the stream."""
         return self._choice.get("finish_reason") is not None
+
+    @property
+    def call_ids(self) -> list[str]:
+        """The ids of the calls that the client has been told of."""
+        return self._ids.given
 
     def start(self) -> bytes:
         """Return the start of the stream, once: for when it must go out before any content."""

@@ -15,6 +15,7 @@ _READ = {
     *("model", "messages", "max_tokens", "max_completion_tokens", "stream", "stream_options"),
     *("temperature", "top_p", "top_k", "stop", "tools", "tool_choice", "parallel_tool_calls"),
     *("response_format", "reasoning_effort", "user", "safety_identifier", "n", "modalities"),
+    *("functions", "function_call"),
 }
 _READ_OF_FUNCTIONS = {"name", "description", "parameters", "strict"}
 _LEAST_BUDGET = 1024
@@ -59,7 +60,7 @@ def _refuse(body: Fields) -> None:
     if isinstance(modalities, list) and any(kind != "text" for kind in modalities):
         raise _unsupported("modalities", "answers with text only")
     for name in ("functions", "function_call"):
-        if body.get(name) is not None:
+        if body.get(name) not in (None, []):
             raise _unsupported(name, f"knows no {name!r}: use 'tools'")
 
 

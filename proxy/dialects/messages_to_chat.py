@@ -44,7 +44,7 @@ def chat_request(body: Fields, traits: ChatTraits) -> Translated:
 
 def _system(system: object, instructions: list[str], writer: PartWriter) -> list[Fields]:
     """Return the system message; `instructions` are what the provider must be told in words."""
-    parts = writer.parts(blocks_of(system, "system"))
+    parts = [part for part in writer.parts(blocks_of(system, "system")) if part.get("text") != ""]
     parts += [{"type": "text", "text": instruction} for instruction in instructions]
     return [{"role": "system", "content": _content(parts)}] if parts else []
 

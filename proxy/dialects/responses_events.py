@@ -61,6 +61,11 @@ class ResponseEvents:
         self._call_items: dict[StreamedCall, CallItem] = {}
         self._call_ids = CallIds(ids)
 
+    @property
+    def call_ids(self) -> list[str]:
+        """The ids of the calls that the client has been told of."""
+        return [item.call_id for item in self._call_items.values()]
+
     def feed(self, chunk: Fields) -> bytes:
         """Return the events for one chunk; what cannot be read in it is left out."""
         if self._ended:

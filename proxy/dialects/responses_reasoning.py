@@ -6,19 +6,19 @@ format and not meant to look like it. docs/dialects.md, "Responses over Chat"
 
 import base64
 
-_PREFIX = "sluice-reasoning-1:"
+PREFIX = "sluice-reasoning-1:"
 
 
 def sealed(text: str) -> str:
     """Return reasoning text as `encrypted_content`."""
-    return _PREFIX + base64.b64encode(text.encode()).decode()
+    return PREFIX + base64.b64encode(text.encode()).decode()
 
 
 def unsealed(content: object) -> str:
     """Return the text of our own `encrypted_content`; nothing for anybody else's, or a damaged one."""
-    if not isinstance(content, str) or not content.startswith(_PREFIX):
+    if not isinstance(content, str) or not content.startswith(PREFIX):
         return ""
     try:
-        return base64.b64decode(content[len(_PREFIX) :], validate=True).decode()
+        return base64.b64decode(content[len(PREFIX) :], validate=True).decode()
     except ValueError:
         return ""

@@ -77,7 +77,10 @@ def _items(given: object) -> list[Fields]:
         return [{"role": "user", "content": given}]
     if given is None:
         raise members.invalid("input", "must be a string or a list of items")
-    return members.objects(given, "input")
+    items = members.objects(given, "input")
+    if not items:
+        raise members.invalid("input", "must hold at least one item")
+    return items
 
 
 def _context(body: Fields, tools: OfferedTools) -> ResponsesContext:

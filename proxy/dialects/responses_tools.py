@@ -24,6 +24,9 @@ _UNFIT = re.compile(r"[^A-Za-z0-9_-]")
 
 _CALLABLE = ("function", "custom")
 
+# Choices that some clients write as objects.
+_MODES = ("auto", "none", "required")
+
 #: The type of input items that offer further tools.
 ADDITIONAL_TOOLS = "additional_tools"
 
@@ -95,6 +98,8 @@ class OfferedTools:
 
     def _choose_tool(self, choice: Fields) -> str | Fields:
         kind = members.text(choice.get("type"), "tool_choice.type")
+        if kind in _MODES:
+            return kind
         if kind == "allowed_tools":
             self._keep(members.objects(choice.get("tools"), "tool_choice.tools"))
             return members.text(choice.get("mode"), "tool_choice.mode")

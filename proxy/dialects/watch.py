@@ -7,10 +7,12 @@ the provider reports its usage. docs/dialects.md, "Native streams"
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from proxy.core.answerjson import decoded
 from proxy.core.received import FOLD_AT_BYTES, TextCounter
 
 _TYPE_FIRST = b'{"type":"'
@@ -26,7 +28,7 @@ class _Event(msgspec.Struct):
     error: Any = None
 
 
-_decode = msgspec.json.Decoder(_Event).decode
+_decode = partial(decoded, msgspec.json.Decoder(_Event))
 
 
 class StreamWatch(ABC):

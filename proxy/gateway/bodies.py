@@ -90,6 +90,8 @@ def _clamp(members: dict[str, msgspec.Raw], admitted: Admitted, provider: Provid
         if name in members and (value := jsonbody.positive_int_member(members, name)) is not None
     }
     rewrite.clamp_length(members, asked, ceiling=ceiling, fill=fill, field=_length_field(provider, endpoint))
+    if endpoint == "messages" and ceiling is not None and asked.get("max_tokens", 0) > ceiling:
+        rewrite.fit_thinking(members, ceiling)
 
 
 def _length_field(provider: Provider, endpoint: str) -> str:

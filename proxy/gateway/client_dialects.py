@@ -10,7 +10,7 @@ import msgspec
 from proxy.core import jsonbody
 from proxy.core.entities import Usage
 from proxy.core.errors import SluiceError
-from proxy.dialects import messages_to_chat, responses_request
+from proxy.dialects import chat_reading, messages_to_chat, responses_request
 from proxy.dialects.messages_answer import asked_of, message_from_chat
 from proxy.dialects.messages_events import MessageEvents
 from proxy.dialects.responses_answer import response_from_chat
@@ -52,6 +52,9 @@ class ChunkTarget(Protocol):
 
     def keep_alive(self) -> bytes: ...
 
+    def call_ids(self, sent: list[str]) -> list[str]:
+        """Return the ids by which the client knows the calls; `sent` are those of the provider."""
+
     def fail(self, error: SluiceError, request_id: str) -> bytes | None:
         """Return the end of a stream that failed; None: the dialect's ordinary error event does."""
 
@@ -66,6 +69,9 @@ class ClientDialect(Protocol):
 
     def whole(self, answer: Fields, usage: Usage) -> Fields:
         """Return a whole chat answer in the client's dialect."""
+
+    def call_ids(self, whole: Fields) -> list[str]:
+        """Return the ids of the calls in what `whole` has returned."""
 
 
 def client_dialect(admitted: Admitted, count: Counting) -> ClientDialect:
@@ -99,6 +105,11 @@ class ChatClient:
     def whole(self, answer: Fields, usage: Usage) -> Fields:
         return answer
 
+    def call_ids(self, whole: Fields) -> list[str]:
+        message = (chat_reading.first_choice(whole) or {}).get("message")
+        calls = chat_reading.calls_of(message) if isinstance(message, dict) else []
+        return [call.id for call in calls if call.id]
+
 
 class ChatChunks:
     """The chunks of a stream themselves."""
@@ -119,6 +130,9 @@ class ChatChunks:
 
     def keep_alive(self) -> bytes:
         return b": keep-alive\n\n"
+
+    def call_ids(self, sent: list[str]) -> list[str]:
+        return sent
 
     def fail(self, error: SluiceError, request_id: str) -> bytes | None:
         return None
@@ -147,14 +161,21 @@ class MessagesClient:
     def whole(self, answer: Fields, usage: Usage) -> Fields:
         return message_from_chat(answer, id=self._id, asked=self._asked, usage=usage)
 
+    def call_ids(self, whole: Fields) -> list[str]:
+        return [block["id"] for block in whole["content"] if block["type"] == "tool_use"]
+
 
 class MessagesTarget:
     """The events of a Messages stream."""
 
     def __init__(self, events: MessageEvents) -> None:
+        self._events = events
         self.feed = events.feed
         self.ending = events.ending
         self.keep_alive = events.keep_alive
+
+    def call_ids(self, sent: list[str]) -> list[str]:
+        return self._events.call_ids
 
     def fail(self, error: SluiceError, request_id: str) -> bytes | None:
         return None
@@ -190,18 +211,24 @@ class ResponsesClient:
             usage=usage,
         )
 
+    def call_ids(self, whole: Fields) -> list[str]:
+        return [item["call_id"] for item in whole["output"] if "call_id" in item]
+
 
 class ResponsesTarget:
     """The events of a Responses stream, which ends with a whole response even when it fails."""
 
     def __init__(self, events: ResponseEvents) -> None:
+        self._events = events
         self.feed = events.feed
         self.ending = events.ending
         self.keep_alive = events.keep_alive
-        self._fail = events.fail
+
+    def call_ids(self, sent: list[str]) -> list[str]:
+        return self._events.call_ids
 
     def fail(self, error: SluiceError, request_id: str) -> bytes | None:
-        return self._fail(error.code, error.message, type=error.type, request_id=request_id)
+        return self._events.fail(error.code, error.message, type=error.type, request_id=request_id)
 
 
 def new_id(prefix: str) -> str:

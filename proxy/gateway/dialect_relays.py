@@ -85,10 +85,10 @@ class NativeRelay:
         """Return an event that changes nothing: some clients count the time between events, not bytes."""
         if not self._responses:
             return b'event: ping\ndata: {"type":"ping"}\n\n'
+        if self._last_sequence < 0:
+            return b": keep-alive\n\n"  # SDKs take no other event before the first one
         # Numbers repeat, since those of the provider's own events are not ours to change.
-        return b'event: keepalive\ndata: {"type":"keepalive","sequence_number":%d}\n\n' % max(
-            self._last_sequence, 0
-        )
+        return b'event: keepalive\ndata: {"type":"keepalive","sequence_number":%d}\n\n' % self._last_sequence
 
     def fail(self, error: SluiceError, request_id: str) -> bytes | None:
         if not self._responses:

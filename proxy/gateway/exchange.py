@@ -170,8 +170,7 @@ class Exchange:
                 if not failure.retryable:
                     break
             except SluiceError as refusal:  # what cannot be said in this provider's dialect
-                error = refusal
-                break
+                error, prepared = error or refusal, None
             else:
                 return
         if self._interrupted is not None:

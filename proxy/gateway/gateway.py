@@ -4,7 +4,7 @@ import asyncio
 
 from proxy.config.schema import Config
 from proxy.core.entities import Finish
-from proxy.core.errors import Unavailable
+from proxy.core.errors import BadRequest, SluiceError, Unavailable, UpstreamFailure, UpstreamRefused
 from proxy.gateway.admission import Admitted, candidates_of, check
 from proxy.gateway.counting import count_upstream
 from proxy.gateway.exchange import Exchange, Services
@@ -58,9 +58,23 @@ class Gateway:
         self.check_open()
         key.check(self.services.clock.now_ms())
         admitted = check(request, key, self.snapshot, self.services.clock, request_id)
-        prepared = prepare(admitted, admitted.candidates[0], self.services.passing)
+        prepared = self._prepare_first(admitted)
         admitted.take()
         return admitted, prepared
+
+    def _prepare_first(self, admitted: Admitted) -> Prepared:
+        """Prepare for the first candidate that can be asked at all; those before it are left out."""
+        refused: SluiceError | None = None
+        for position, candidate in enumerate(admitted.candidates):
+            try:
+                prepared = prepare(admitted, candidate, self.services.passing)
+            except (BadRequest, UpstreamRefused) as refusal:
+                refused = refused or refusal
+            else:
+                admitted.candidates = admitted.candidates[position:]
+                return prepared
+        assert refused is not None, "there is at least one candidate"
+        raise refused
 
     def check_open(self) -> None:
         """Raise Unavailable when no exchange may begin: stopping, or nothing can be recorded."""
@@ -76,13 +90,19 @@ class Gateway:
     async def count_tokens(self, request: ClientRequest, key: KeyState) -> int:
         """Return the input tokens of a Messages request: the provider's count, else our estimate.
 
-        Neither limited nor recorded. Raises what `admission.candidates_of` raises.
+        Neither limited nor recorded. Raises what `admission.candidates_of` raises, and UpstreamRefused
+        for a request that the provider refuses.
         """
         deployment = candidates_of(request, key, self.snapshot)[1][0].deployment
         provider = self.snapshot.providers[deployment.provider]
         if not provider.supports(request.endpoint.path):
             return request.estimated_input(deployment.model)
-        return await count_upstream(request, deployment.model, provider, self.services.client)
+        try:
+            return await count_upstream(request, deployment.model, provider, self.services.client)
+        except UpstreamFailure as failure:
+            if failure.status == 400:
+                raise
+            return request.estimated_input(deployment.model)
 
     def begin(self, admitted: Admitted, first: Prepared, sink: Sink) -> Exchange:
         """Start the exchange of an admitted request."""

@@ -13,6 +13,7 @@ from proxy.core.entities import Usage
 from proxy.core.errors import UpstreamError, UpstreamRefused
 from proxy.core.metering import UsageMeter
 from proxy.core.received import ReceivedOutput
+from proxy.dialects import own_marks
 from proxy.dialects.watch import MessagesWatch, ResponsesWatch
 from proxy.gateway.admission import Admitted, Candidate
 from proxy.gateway.bodies import native_body, translated_body
@@ -20,7 +21,7 @@ from proxy.gateway.client_dialects import ClientDialect, client_dialect
 from proxy.gateway.crossing import Crossing, Passing
 from proxy.gateway.dialect_relays import NativeRelay, TranslatingRelay
 from proxy.gateway.provider_dialects import ChatUpstream, MessagesUpstream, UpstreamHalf, remember
-from proxy.gateway.reasoning import RememberingRelay
+from proxy.gateway.reasoning import RememberingClient, RememberingRelay
 from proxy.gateway.relay import ChatRelay, RawRelay, Relay
 from proxy.gateway.traits import chat_traits
 from proxy.upstream.client import BodyFile
@@ -124,6 +125,7 @@ class NativePassage:
         members = request.members
         if self._replays and b'"tool_calls"' in bytes(members.get("messages", b"")):
             members = members | _with_reasoning(crossing)
+        members = members | own_marks.without(members, self.endpoint, crossing.candidate.deployment.model)
         ask_usage = crossing.asks_usage and not request.usage_wanted
         return native_body(
             members, crossing.admitted, crossing.candidate, crossing.provider.config, ask_usage=ask_usage
@@ -180,6 +182,10 @@ class TranslatedPassage:
         self._crossing = crossing
         self._upstream = upstream
         self._client = client_dialect(crossing.admitted, crossing.passing.count)
+        if isinstance(upstream, ChatUpstream) and upstream.replays_reasoning:
+            self._client = RememberingClient(
+                self._client, crossing.passing.memory, crossing.admitted.key.key.id
+            )
 
     @property
     def assembles(self) -> bool:
@@ -198,14 +204,7 @@ class TranslatedPassage:
         )
 
     def relay(self, headers: Headers, meter: UsageMeter) -> Relay:
-        relay: Relay = TranslatingRelay(self._upstream.source(meter), self._client.target())
-        crossing = self._crossing
-        if (
-            isinstance(self._upstream, ChatUpstream)
-            and chat_traits(crossing.provider.config).replays_reasoning
-        ):
-            return RememberingRelay(relay, crossing.passing.memory, crossing.admitted.key.key.id)
-        return relay
+        return TranslatingRelay(self._upstream.source(meter), self._client.target())
 
     def whole(self, answer: bytes, meter: UsageMeter) -> WholeAnswer:
         try:

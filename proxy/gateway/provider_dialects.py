@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from proxy.core.answerjson import decoded
 from proxy.core.errors import UpstreamTruncated
 from proxy.core.metering import UsageMeter
 from proxy.dialects.chat_assembly import ChatAssembly
@@ -17,11 +18,11 @@ from proxy.gateway.crossing import Crossing
 from proxy.gateway.reasoning import Thoughts
 from proxy.gateway.sources import ChatSource, ChunkSource, MessagesSource
 from proxy.gateway.traits import chat_traits
-from proxy.upstream.failures import failure_in_stream
+from proxy.upstream.failures import failure_in_answer, failure_in_stream
 
 Fields = dict[str, Any]
 
-_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
 class UpstreamHalf(Protocol):
@@ -45,10 +46,11 @@ class ChatUpstream:
     def __init__(self, crossing: Crossing) -> None:
         self._crossing = crossing
         self._traits = chat_traits(crossing.provider.config)
+        self.replays_reasoning = self._traits.replays_reasoning
 
     def body(self, client: ClientDialect) -> Fields:
         fields = client.chat_request(self._traits)
-        if self._traits.replays_reasoning:
+        if self.replays_reasoning:
             crossing = self._crossing
             crossing.passing.memory.give_back(crossing.admitted.key.key.id, fields.get("messages"))
         return fields
@@ -57,29 +59,11 @@ class ChatUpstream:
         return ChatSource(meter, self._crossing.counter(), self._crossing.repair())
 
     def chat_answer(self, answer: bytes) -> Fields:
-        if self._crossing.assembles:
-            return self._assembled(answer)
-        if self._traits.replays_reasoning and b'"tool_calls"' in answer:
-            remember(self._crossing, answer)
-        fields = _decode_object(answer)
+        if (fields := assembled(self._crossing, self, answer)) is not None:
+            return fields
+        fields = decoded(_OBJECT, answer)
         repair = self._crossing.repair()
         return fields if repair is None else repair.whole(fields)
-
-    def _assembled(self, stream: bytes) -> Fields:
-        crossing = self._crossing
-        source, assembly, thoughts = self.source(UsageMeter()), ChatAssembly(), Thoughts()
-        for chunk in (*source.feed(stream), *source.close()):
-            thoughts.take(chunk)
-            assembly.take(chunk)
-        config = crossing.provider.config
-        if source.failure is not None:
-            raise failure_in_stream(config, source.failure)
-        if not source.complete:
-            message = f"{config.name} closed the stream before the answer was complete."
-            raise UpstreamTruncated("upstream_stream_truncated", message)
-        if self._traits.replays_reasoning and thoughts.call_ids:
-            crossing.passing.memory.remember(crossing.admitted.key.key.id, thoughts.call_ids, thoughts.text)
-        return assembly.answer()
 
 
 class MessagesUpstream:
@@ -108,14 +92,40 @@ class MessagesUpstream:
         return MessagesSource(meter, self._crossing.counter(), chunks)
 
     def chat_answer(self, answer: bytes) -> Fields:
-        fields = _decode_object(answer)
+        if (chat := assembled(self._crossing, self, answer)) is not None:
+            return chat
+        fields = decoded(_OBJECT, answer)
         return chat_from_message(fields, id=self._id, model=self._model, created=self._created_s)
+
+
+def assembled(crossing: Crossing, upstream: UpstreamHalf, stream: bytes) -> Fields | None:
+    """Return the whole answer that a stream makes; None where the answer came whole after all.
+
+    Raises UpstreamFailure for an error, and for a stream that breaks off.
+    """
+    if not crossing.assembles:
+        return None
+    config = crossing.provider.config
+    if stream.lstrip()[:1] in (b"{", b"[", b"<"):  # no event begins so
+        failure = failure_in_answer(config, stream)
+        if failure is not None:
+            raise failure
+        return None
+    source, assembly = upstream.source(UsageMeter()), ChatAssembly()
+    for chunk in (*source.feed(stream), *source.close()):
+        assembly.take(chunk)
+    if source.failure is not None:
+        raise failure_in_stream(config, source.failure)
+    if not source.complete:
+        message = f"{config.name} closed the stream before the answer was complete."
+        raise UpstreamTruncated("upstream_stream_truncated", message)
+    return assembly.answer()
 
 
 def remember(crossing: Crossing, answer: bytes) -> None:
     """Take down the thoughts of a whole chat answer that calls tools."""
     try:
-        fields = _decode_object(answer)
+        fields = decoded(_OBJECT, answer)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return  # what it is, is judged elsewhere
     thoughts = Thoughts()

@@ -1,7 +1,8 @@
 """What a model thought before it called tools, kept for providers that demand it back.
 
 Some providers refuse a tool's result unless the `reasoning_content` of the call comes with it, and
-many clients drop what they do not know. So it is kept here for a while, by the ids of the calls.
+many clients drop what they do not know. So it is kept here for a while, by the ids of the calls as
+the client knows them: in other dialects than chat they are not always those of the provider.
 docs/dialects.md, "Reasoning"
 """
 
@@ -13,6 +14,8 @@ import msgspec
 from proxy.core import sse
 from proxy.core.entities import Usage
 from proxy.core.errors import SluiceError
+from proxy.dialects.traits import ChatTraits
+from proxy.gateway.client_dialects import ChunkTarget, ClientDialect
 from proxy.gateway.relay import Relay
 
 Fields = dict[str, Any]
@@ -52,11 +55,12 @@ class ReasoningMemory:
         kept = self._keys.get(key_id) or OrderedDict[str, str]()
         changed = False
         for message in messages if isinstance(messages, list) else ():
-            if not isinstance(message, dict) or message.get("reasoning_content") is not None:
+            if not isinstance(message, dict) or message.get("reasoning_content") not in (None, ""):
                 continue
             ids = call_ids_of(message)
-            if ids:
-                message["reasoning_content"] = next((kept[id] for id in ids if id in kept), "")
+            thoughts = next((kept[id] for id in ids if id in kept), "")
+            if ids and message.get("reasoning_content") != thoughts:
+                message["reasoning_content"] = thoughts
                 changed = True
         return changed
 
@@ -149,3 +153,49 @@ class RememberingRelay:
             self._thoughts.take(_decode(data or b"{}"))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return  # the relay judges what it is
+
+
+class RememberingClient:
+    """A client's half of a translation that also takes down the thoughts in its answer."""
+
+    def __init__(self, inner: ClientDialect, memory: ReasoningMemory, key_id: str) -> None:
+        self._inner = inner
+        self._memory = memory
+        self._key_id = key_id
+        self.call_ids = inner.call_ids
+
+    def chat_request(self, traits: ChatTraits) -> Fields:
+        return self._inner.chat_request(traits)
+
+    def target(self) -> ChunkTarget:
+        return RememberingTarget(self._inner.target(), self._memory, self._key_id)
+
+    def whole(self, answer: Fields, usage: Usage) -> Fields:
+        whole, thoughts = self._inner.whole(answer, usage), Thoughts()
+        thoughts.take(answer)
+        if ids := self.call_ids(whole):
+            self._memory.remember(self._key_id, ids, thoughts.text)
+        return whole
+
+
+class RememberingTarget:
+    """The target of chat chunks that also takes down the thoughts in them."""
+
+    def __init__(self, inner: ChunkTarget, memory: ReasoningMemory, key_id: str) -> None:
+        self._inner = inner
+        self._memory = memory
+        self._key_id = key_id
+        self._thoughts = Thoughts()
+        self.keep_alive = inner.keep_alive
+        self.call_ids = inner.call_ids
+        self.fail = inner.fail
+
+    def feed(self, chunk: Fields) -> bytes:
+        self._thoughts.take(chunk)
+        return self._inner.feed(chunk)
+
+    def ending(self, usage: Usage) -> bytes:
+        ending = self._inner.ending(usage)
+        if ids := self.call_ids(self._thoughts.call_ids):
+            self._memory.remember(self._key_id, ids, self._thoughts.text)
+        return ending

@@ -4,11 +4,13 @@ A relay is fed the bytes as they arrive and returns those that may go out at onc
 `gateway/exchange.py` reads, sends, and decides how the exchange ended. docs/api.md, "Streaming"
 """
 
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
 
 from proxy.core import sse
+from proxy.core.answerjson import decoded
 from proxy.core.entities import Usage
 from proxy.core.errors import SluiceError
 from proxy.core.metering import UsageMeter
@@ -67,7 +69,7 @@ class _Chunk(msgspec.Struct):
     choices: Any = None
 
 
-_decode = msgspec.json.Decoder(_Chunk).decode
+_decode = partial(decoded, msgspec.json.Decoder(_Chunk))
 
 
 class ChatRelay:

@@ -1,11 +1,17 @@
 """What `repair` names, done to the chunks of a chat stream. docs/configuration.md, "Repairs" """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from proxy.dialects.chat_reading import index_of
 
 Fields = dict[str, Any]
 
 _OPEN, _CLOSE = "<think>", "</think>"
+
+# What is the same in all chunks.
+_HEAD = ("id", "object", "created", "model")
 
 
 class Repair:
@@ -14,13 +20,27 @@ class Repair:
     def __init__(self, names: tuple[str, ...], count: Callable[[Mapping[str, int]], None]) -> None:
         self.missing_done = "missing_done" in names
         self._count = count
-        self._indexes: dict[str, int] | None = {} if "tool_index" in names else None
+        # Each choice has calls and thoughts of its own; the keys are their indexes.
+        self._indexes = defaultdict[int, dict[str, int]](dict) if "tool_index" in names else None
         self._alias = "reasoning_alias" in names
-        self._tags = ThinkTags() if "think_tags" in names else None
+        self._tags = defaultdict[int, ThinkTags](ThinkTags) if "think_tags" in names else None
+        self._head: Fields = {}
 
     def chunk(self, chunk: Fields) -> Fields:
         """Return a chunk of a stream, mended; the chunk itself may be changed."""
+        if self._tags is not None and not self._head:
+            self._head = {name: chunk[name] for name in _HEAD if name in chunk}
         return self._mended(chunk, "delta")
+
+    def rest(self) -> Fields | None:
+        """Return a chunk with what is held back where a stream ends without a finish reason."""
+        choices = []
+        for index, tags in (self._tags or {}).items():
+            delta: Fields = {}
+            self._move_thoughts(delta, tags, is_last=True)
+            if delta:
+                choices.append({"index": index, "delta": delta, "finish_reason": None})
+        return {**self._head, "choices": choices} if choices else None
 
     def whole(self, answer: Fields) -> Fields:
         """Return an answer that was not streamed, mended; the answer itself may be changed."""
@@ -28,16 +48,17 @@ class Repair:
 
     def _mended(self, body: Fields, member: str) -> Fields:
         choices = body.get("choices")
-        for choice in choices if isinstance(choices, list) else ():
+        for position, choice in enumerate(choices if isinstance(choices, list) else ()):
             part = choice.get(member) if isinstance(choice, dict) else None
             if isinstance(part, dict):
+                index = index_of(choice, position)
                 if self._indexes is not None:
-                    self._mend_calls(part, self._indexes, number=member == "delta")
+                    self._mend_calls(part, self._indexes[index], number=member == "delta")
                 if self._alias:
                     self._rename_reasoning(part)
                 if self._tags is not None:
                     is_last = member == "message" or choice.get("finish_reason") is not None
-                    self._move_thoughts(part, self._tags, is_last=is_last)
+                    self._move_thoughts(part, self._tags[index], is_last=is_last)
         return body
 
     def _mend_calls(self, part: Fields, indexes: dict[str, int], *, number: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import msgspec
 
 from proxy.core import sse
+from proxy.core.answerjson import decoded
 from proxy.core.metering import UsageMeter
 from proxy.core.received import ReceivedOutput, TextCounter
 from proxy.dialects.messages_chunks import ChunksFromMessages
@@ -16,7 +17,7 @@ from proxy.upstream.errorbody import error_in
 
 Fields = dict[str, Any]
 
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
 class ChunkSource(Protocol):
@@ -67,12 +68,14 @@ class ChatSource:
 
     def close(self) -> list[Fields]:
         chunks = self._chunks(self._splitter.finish())
+        if not self.done and self.failure is None:
+            chunks += self._held_back()
         if self._repair is not None and self._repair.missing_done and self.has_content:
             self.complete = True
         return chunks
 
     def _chunks(self, frames: list[bytes]) -> list[Fields]:
-        chunks = []
+        chunks: list[Fields] = []
         for frame in frames:
             if self.done or self.failure is not None:
                 break
@@ -81,20 +84,25 @@ class ChatSource:
                 continue
             if data.strip() == b"[DONE]":
                 self.complete = self.done = True
+                chunks += self._held_back()
                 break
             chunk = self._read(data)
             if chunk is not None:
                 chunks.append(chunk)
         return chunks
 
+    def _held_back(self) -> list[Fields]:
+        rest = None if self._repair is None else self._repair.rest()
+        return [] if rest is None else [rest]
+
     def _read(self, data: bytes) -> Fields | None:
         try:
             if error_in(data) is not None:
                 self.failure = data
                 return None
-            chunk = _decode(data)
+            chunk = _OBJECT.decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            found = _lenient(data)
+            found = _with_halves(data)
             if found is None:
                 return None  # nothing that could be translated
             chunk = found
@@ -153,7 +161,7 @@ class MessagesSource:
                 continue
             self._watch.feed(data)
             try:
-                event = _decode(data)
+                event = decoded(_OBJECT, data)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 continue
             if b'"usage"' in data:
@@ -163,8 +171,8 @@ class MessagesSource:
         return chunks
 
 
-def _lenient(data: bytes) -> Fields | None:
-    """Return an object that holds half of a surrogate pair: some providers cut emoji in two."""
+def _with_halves(data: bytes) -> Fields | None:
+    """Return a chunk with half of a surrogate pair as it is: the next one may bring the other half."""
     try:
         chunk = json.loads(data)
     except (ValueError, RecursionError):

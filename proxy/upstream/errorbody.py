@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from proxy.core.answerjson import decoded, without_halves
+
 # Codes go into our own `error.code`, so that they stay short and plain.
 _CODE = re.compile(r"[\w.:/ -]{1,64}")
 _TITLE = re.compile(r"<title[^<>]*>([^<]*)</title>", re.IGNORECASE)
@@ -64,6 +66,7 @@ class _Envelope(msgspec.Struct):
 
 
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_ANY: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
 
 def read_error(body: bytes) -> ErrorFacts:
@@ -72,7 +75,7 @@ def read_error(body: bytes) -> ErrorFacts:
     Messages are cut after `MAX_MESSAGE_CHARS`, here and in `error_in`.
     """
     try:
-        value = msgspec.json.decode(body)
+        value = decoded(_ANY, body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ErrorFacts(_plain_text(body))
     return _from_value(value)
@@ -84,6 +87,16 @@ def error_in(body: bytes) -> ErrorFacts | None:
     Raises:
         msgspec.DecodeError: The body is not JSON.
     """
+    try:
+        return _error_in(body)
+    except msgspec.DecodeError:
+        whole = without_halves(body)
+        if whole == body:
+            raise
+    return _error_in(whole)
+
+
+def _error_in(body: bytes) -> ErrorFacts | None:
     if body.lstrip()[:1] != b"{":
         first = _first_of(msgspec.json.decode(body))
         return _from_value(first) if isinstance(first, dict) and first.get("error") else None

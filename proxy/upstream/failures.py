@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from proxy.config.schema import Provider
+from proxy.core.answerjson import decoded
 from proxy.core.errors import (
     ErrorClass,
     UpstreamAnswer,
@@ -81,9 +82,12 @@ class _ResponseEvent(msgspec.Struct):
     response: msgspec.Raw = msgspec.Raw(b"{}")
 
 
+_RESPONSE_EVENT = msgspec.json.Decoder(_ResponseEvent)
+
+
 def _response_in(event: bytes) -> bytes:
     try:
-        return bytes(msgspec.json.decode(event, type=_ResponseEvent).response)
+        return bytes(decoded(_RESPONSE_EVENT, event).response)
     except msgspec.MsgspecError:
         return b"{}"
 

@@ -76,3 +76,21 @@ def test_overrides_remove_then_default_then_set() -> None:
     body = members('{"a":1,"b":2.50,"c":{"deep": [ ]}}')
     rewrite.apply_overrides(body, set={"a": {"x": [None]}}, default={"b": 9, "d": "new"}, remove=("c",))
     assert encoded(body) == '{"a":{"x":[null]},"b":2.50,"d":"new"}'
+
+
+@pytest.mark.parametrize(
+    ("thinking", "max_tokens", "after"),
+    [
+        ('{"type":"enabled","budget_tokens":2000}', 3000, '{"type":"enabled","budget_tokens":2000}'),
+        ('{"type":"enabled","budget_tokens":3000}', 3000, '{"type":"enabled","budget_tokens":1500}'),
+        ('{"type":"enabled","budget_tokens":3000}', 1100, '{"type":"enabled","budget_tokens":1024}'),
+        ('{"type":"enabled","budget_tokens":3000}', 1024, None),
+        ('{"type":"enabled","budget_tokens":"3000"}', 1024, '{"type":"enabled","budget_tokens":"3000"}'),
+        ('{"type":"adaptive"}', 10, '{"type":"adaptive"}'),
+        ('"on"', 10, '"on"'),
+    ],
+)
+def test_a_budget_fits_the_length(thinking: str, max_tokens: int, after: str | None) -> None:
+    body = members('{"thinking":' + thinking + "}")
+    rewrite.fit_thinking(body, max_tokens)
+    assert encoded(body) == ("{}" if after is None else '{"thinking":' + after + "}")

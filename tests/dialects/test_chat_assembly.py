@@ -66,9 +66,10 @@ def test_whatever_comes_an_answer_is_made(values: list[Any], data: st.DataObject
         shapes = [chunk(value), chunk({member: value}), chunk({"tool_calls": [call]}), {"choices": value}]
         assembly.take(data.draw(st.sampled_from(shapes)))
     answer = assembly.answer()
-    [choice] = answer["choices"]
-    assert choice["finish_reason"] == ("tool_calls" if "tool_calls" in choice["message"] else "stop")
-    assert isinstance(choice["message"]["content"], str) or choice["message"]["tool_calls"]
+    assert answer["choices"]
+    for choice in answer["choices"]:
+        assert choice["finish_reason"] == ("tool_calls" if "tool_calls" in choice["message"] else "stop")
+        assert isinstance(choice["message"]["content"], str) or choice["message"]["tool_calls"]
     json.dumps(answer)
 
 
@@ -89,6 +90,31 @@ def test_a_repetition_of_the_whole_message_is_none() -> None:
     assert message_of(chunk({"content": "a"}), chunk({"content": "b"}), repeated)["content"] == "ab"
     called = chunk(call_delta(0, "{}", id="call_1", name="f"))
     assert message_of(called, repeated)["content"] is None
+
+
+def test_each_choice_is_put_together_from_its_own_pieces() -> None:
+    pieces = [(1, "x", None), (0, "a", None), (1, "y", "length"), (0, "b", "stop")]
+    answer = assembled(
+        *(
+            {"choices": [{"index": i, "delta": {"content": text}, "finish_reason": end}]}
+            for i, text, end in pieces
+        )
+    )
+    assert answer["choices"] == [
+        {"index": 0, "message": {"role": "assistant", "content": "ab"}, "finish_reason": "stop"},
+        {"index": 1, "message": {"role": "assistant", "content": "xy"}, "finish_reason": "length"},
+    ]
+
+
+def test_logprobs_are_kept() -> None:
+    chunks = [chunk({"content": text}) for text in ("a", "b", "c")]
+    for token, each in zip(("a", "\ud83d", None), chunks, strict=True):
+        tokens = token and [{"token": token, "logprob": -0.5}]
+        each["choices"][0]["logprobs"] = {"content": tokens, "refusal": None}
+    assert assembled(*chunks)["choices"][0]["logprobs"] == {
+        "content": [{"token": "a", "logprob": -0.5}, {"token": "\ufffd", "logprob": -0.5}],
+        "refusal": None,
+    }
 
 
 def test_a_call_without_a_name_never_comes_to_be() -> None:

@@ -66,7 +66,7 @@ def test_the_end_user(given: Fields, expected: str | None) -> None:
     [
         ({"n": 2}, "n"),
         ({"modalities": ["text", "audio"]}, "modalities"),
-        ({"functions": []}, "functions"),
+        ({"functions": [{"name": "f"}]}, "functions"),
         ({"function_call": "auto"}, "function_call"),
         ({"tools": {}}, "tools"),
         ({"tools": [1]}, "tools[0]"),
@@ -80,6 +80,12 @@ def test_refusals(members: Fields, param: str) -> None:
         translated(**members)
     assert caught.value.param == param
     assert caught.value.code == "invalid_value"
+
+
+def test_an_empty_list_of_functions_is_none() -> None:
+    request = translated(functions=[], function_call=None)
+    assert "functions" not in request.body
+    assert not request.dropped
 
 
 def test_once_and_as_text_is_what_messages_answers() -> None:

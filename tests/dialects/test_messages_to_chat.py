@@ -56,8 +56,9 @@ class TestSystem:
         system = [text("a", cache_control={"type": "ephemeral"}), text("b")]
         assert conversation(HI, system=system)[0]["content"] == "a\n\nb"
 
-    def test_none(self) -> None:
-        assert conversation(HI, system=[]) == [{"role": "user", "content": "hi"}]
+    @pytest.mark.parametrize("system", [[], "", None, [{"type": "text", "text": ""}]])
+    def test_none(self, system: object) -> None:
+        assert conversation(HI, system=system) == [{"role": "user", "content": "hi"}]
 
     def test_in_the_midst_it_becomes_the_users_text(self) -> None:
         note = {"role": "system", "content": "note"}

@@ -237,6 +237,7 @@ def test_codex_gets_the_calls_of_these_tools_back() -> None:
         ({"background": True}, "invalid_value", "background"),
         ({"prompt": {"id": "pmpt_1"}}, "invalid_value", "prompt"),
         ({"input": None}, "invalid_value", "input"),
+        ({"input": []}, "invalid_value", "input"),
         ({"input": {"role": "user"}}, "invalid_value", "input"),
         ({"input": ["Hi"]}, "invalid_value", "input[0]"),
         ({"instructions": ["Hi"]}, "invalid_value", "instructions"),

@@ -228,6 +228,9 @@ def forced(name: str) -> Fields:
         ("auto", "auto", ALL),
         ("required", "required", ALL),
         ("none", "none", ALL),
+        ({"type": "auto"}, "auto", ALL),
+        ({"type": "required"}, "required", ALL),
+        ({"type": "none"}, "none", ALL),
         ({"type": "function", "name": "f"}, forced("f"), ALL),
         ({"type": "function", "function": {"name": "f"}}, forced("f"), ALL),
         ({"type": "custom", "name": "g"}, forced("g"), ALL),
@@ -260,7 +263,7 @@ def test_choices(choice: object, made: object, left: list[str]) -> None:
     assert names(tools) == left
 
 
-@pytest.mark.parametrize("choice", [None, "auto", "none"])
+@pytest.mark.parametrize("choice", [None, "auto", "none", {"type": "auto"}])
 def test_without_tools_there_is_no_choice(choice: object) -> None:
     assert offered({"type": "web_search"}).choose(choice) is None
 
@@ -271,6 +274,7 @@ def test_without_tools_there_is_no_choice(choice: object) -> None:
         (TOOLS, {"type": "web_search"}, "tool_choice"),
         (TOOLS, {"type": "mcp", "server_label": "x"}, "tool_choice"),
         (({"type": "web_search"},), "required", "tool_choice"),
+        ((), {"type": "required"}, "tool_choice"),
         ((), {"type": "function", "name": "f"}, "tool_choice"),
         (TOOLS, {"type": "allowed_tools", "mode": "required", "tools": []}, "tool_choice"),
         (TOOLS, {"type": "allowed_tools", "tools": [{"name": "f"}]}, "tool_choice.mode"),

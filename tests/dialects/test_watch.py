@@ -146,7 +146,6 @@ def test_deltas_are_decoded_when_asked_for_or_when_there_are_many() -> None:
         [
             b'{"type":',
             b'{"type":"response.output_text.delta',
-            b'{"type":"response.output_text.delta","delta":"\\ud800"}',
             b'{"type":"response.output_text.delta","delta":{}}',
             b'{"type":"response.output_item.added","item":[]}',
             b'{"type":"content_block_delta","delta":5}',
@@ -164,3 +163,9 @@ def test_nonsense_means_nothing(data: bytes) -> None:
         watch = kind(Collected())
         watch.feed(data)
         assert (watch.complete, watch.failure, watch.has_content, watch.tokens) == (False, None, False, 0)
+
+
+def test_half_an_emoji_is_text() -> None:
+    watch = ResponsesWatch(Collected())
+    watch.feed(b'{"type":"response.output_text.delta","delta":"a\\ud83d"}')
+    assert (watch.has_content, watch.tokens) == (True, 2)

@@ -126,10 +126,16 @@ async def test_a_silent_provider(
         assert sluice.records[0].finish is Finish.OK
 
 
-async def test_a_keep_alive_before_any_content_commits_the_answer(tmp_path: Path) -> None:
-    async with running(tmp_path) as (upstream, sluice):
-        upstream.reply(chat_stream("Hello").gated())
-        asking = asyncio.create_task(ask(sluice, stream=True))
+@pytest.mark.parametrize(
+    ("path", "provider", "reply"),
+    [("chat/completions", CHAT, chat_stream("Hello")), ("responses", RESPONSES, response_stream())],
+)
+async def test_a_keep_alive_before_any_content_commits_the_answer(
+    tmp_path: Path, path: str, provider: dict[str, Any], reply: Reply
+) -> None:
+    async with running(tmp_path, **provider) as (upstream, sluice):
+        upstream.reply(reply.gated())
+        asking = asyncio.create_task(ask(sluice, path, stream=True))
         await upstream.received(1)
         exchange: Exchange = next(iter(sluice.app.gateway._running))
         async with asyncio.timeout(20):
@@ -141,8 +147,9 @@ async def test_a_keep_alive_before_any_content_commits_the_answer(tmp_path: Path
         upstream.close_links()
         answer = await asking
         assert answer.status_code == 200
-        assert answer.text.startswith(": keep-alive\n\ndata: {")
-        assert json.loads(answer.text.split("data: ")[1])["error"]["code"] == "upstream_stream_truncated"
+        keep_alive, _, failed = answer.text.partition("\n\n")
+        assert keep_alive == ": keep-alive"
+        assert "upstream_stream_truncated" in failed
         assert sluice.records[0].billing is Billing.VOID
 
 
@@ -241,6 +248,36 @@ async def test_half_an_emoji_crosses_a_mended_stream(tmp_path: Path) -> None:
         assert answer.text.endswith("data: [DONE]\n\n")  # what says no end ends here all the same
 
 
+HALF = (
+    rb'{"choices":[{"index":0,"message":{"role":"assistant","content":"Hi \ud83d"},"finish_reason":"stop"}],'
+)
+HALF += b'"usage":{"prompt_tokens":3,"completion_tokens":4}}'
+
+
+@pytest.mark.parametrize("repair", [[], ["think_tags"]])
+@pytest.mark.parametrize("path", ["chat/completions", "messages"])
+async def test_half_an_emoji_crosses_in_a_whole_answer(tmp_path: Path, path: str, repair: list[str]) -> None:
+    async with running(tmp_path, repair=repair) as (upstream, sluice):
+        upstream.reply(Reply(headers=(("content-type", "application/json"),), parts=(HALF,)))
+        answer = await ask(sluice, path)
+        assert answer.status_code == 200
+        if path == "chat/completions" and not repair:
+            assert answer.content == HALF
+        else:
+            assert "Hi \ufffd" in answer.text
+        (record,) = sluice.records
+        assert (record.usage.input_tokens, record.usage.output_tokens) == (3, 4)
+        assert record.billing is Billing.SETTLED
+
+
+@pytest.mark.parametrize("end", [["[DONE]"], []])
+async def test_what_may_have_been_a_tag_is_not_lost(tmp_path: Path, end: list[str]) -> None:
+    async with running(tmp_path, repair=["think_tags", "missing_done"]) as (upstream, sluice):
+        upstream.reply(sse(chat_chunk({"content": "<thi"}), *end))
+        answer = await ask(sluice, stream=True)
+        assert '"content":"<thi"' in answer.text
+
+
 # -- what is learnt about a provider
 
 
@@ -278,7 +315,39 @@ async def test_a_broken_stream_is_no_whole_answer(tmp_path: Path, reply: Reply, 
         assert sluice.records[0].billing is Billing.VOID
 
 
-@pytest.mark.parametrize("way", ["streamed", "streamed to messages", "put together"])
+async def test_a_messages_stream_is_put_together(tmp_path: Path) -> None:
+    async with running(tmp_path, **MESSAGES_ONLY) as (upstream, sluice):
+        upstream.reply(error(400, ONLY_STREAMS), message_stream("Hel", "lo"))
+        answer = await ask(sluice)
+        assert answer.status_code == 200
+        assert upstream.requests[-1].json["stream"] is True
+        (choice,) = answer.json()["choices"]
+        assert (choice["message"]["content"], choice["finish_reason"]) == ("Hello", "stop")
+        assert sluice.records[0].billing is Billing.SETTLED
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "code"),
+    [
+        (chat("Hello"), 200, None),
+        (json_reply(NO_BALANCE), 503, "upstream_quota_exhausted"),
+        (json_reply([{"error": {"message": "slow", "code": 429}}]), 429, "upstream_rate_limited"),
+    ],
+)
+async def test_json_where_a_stream_was_to_be_put_together(
+    tmp_path: Path, reply: Reply, status: int, code: str | None
+) -> None:
+    async with running(tmp_path) as (upstream, sluice):
+        upstream.reply(error(400, ONLY_STREAMS))
+        upstream.always(reply)
+        answer = await ask(sluice)
+        assert answer.json().get("error", {}).get("code") == code
+        assert answer.status_code == status
+        if code is None:
+            assert answer.json()["choices"][0]["message"]["content"] == "Hello"
+
+
+@pytest.mark.parametrize("way", ["streamed", "put together"])
 @pytest.mark.parametrize("demands", [True, False])
 async def test_thoughts_in_streams_come_back(tmp_path: Path, way: str, demands: bool) -> None:
     async with running(tmp_path, **(DEEPSEEK if demands else CHAT)) as (upstream, sluice):
@@ -293,7 +362,7 @@ async def test_thoughts_in_streams_come_back(tmp_path: Path, way: str, demands: 
             await ask(sluice)
         else:
             upstream.reply(reply)
-            await ask(sluice, "messages" if way.endswith("messages") else "chat/completions", stream=True)
+            await ask(sluice, stream=True)
         upstream.always(chat_stream("42") if way == "put together" else chat("42"))
         said = {"role": "assistant", "content": None, "tool_calls": CALLS}
         result = {"role": "tool", "tool_call_id": "call_1", "content": "42"}
@@ -304,7 +373,13 @@ async def test_thoughts_in_streams_come_back(tmp_path: Path, way: str, demands: 
 
 @pytest.mark.parametrize(
     ("reply", "status"),
-    [(json_reply({"input_tokens": 77}), 200), (error(429, "slow"), 429), (json_reply({"tokens": 1}), 502)],
+    [
+        (json_reply({"input_tokens": 77}), 200),
+        (error(400, "no such block"), 400),
+        (error(404, "no such path"), 200),
+        (error(429, "slow"), 200),
+        (json_reply({"tokens": 1}), 200),
+    ],
 )
 async def test_a_provider_that_counts_tokens(tmp_path: Path, reply: Reply, status: int) -> None:
     async with running(tmp_path, **MESSAGES_ONLY) as (upstream, sluice):
@@ -312,7 +387,100 @@ async def test_a_provider_that_counts_tokens(tmp_path: Path, reply: Reply, statu
         body = {"model": "m", "messages": MESSAGES}
         answer = await sluice.http.post("/v1/messages/count_tokens", json=body)
         assert answer.status_code == status
-        assert (answer.json().get("input_tokens"), answer.json().get("type")) in ((77, None), (None, "error"))
+        counted = 77 if b"77" in reply.body else 9  # by the estimate
+        assert answer.json().get("input_tokens") == (counted if status == 200 else None)
         assert upstream.requests[0].target == "/v1/messages/count_tokens"
         assert upstream.requests[0].json == body | {"model": "um"}
         assert not sluice.records
+
+
+DOCUMENT = {"type": "document", "source": {"type": "url", "url": "https://example.com/a.pdf"}}
+
+
+async def test_what_one_route_cannot_be_told_goes_to_the_next(tmp_path: Path) -> None:
+    async with Upstream() as upstream:
+        providers = {
+            "chat": {"base_url": upstream.url},
+            "claude": {"protocol": "anthropic", "base_url": upstream.origin, "api_key": "sk-up"},
+        }
+        models = {"m": {"routes": ["chat/um", "claude/um"]}, "alone": {"routes": ["chat/um"]}}
+        async with gateway(tmp_path, providers=providers, models=models) as sluice:
+            said = [{"role": "user", "content": [DOCUMENT]}]
+            answer = await ask(sluice, "messages", messages=said)
+            assert (answer.status_code, answer.headers["x-sluice-provider"]) == (200, "claude")
+            assert (await ask(sluice, "messages", messages=said, model="alone")).status_code == 400
+            assert len(sluice.records) == 1
+
+
+@pytest.mark.parametrize(("asked", "budget"), [(64000, 4096), (8193, 4096), (8192, 31999)])
+async def test_a_budget_for_thoughts_fits_what_is_left_of_the_length(
+    tmp_path: Path, asked: int, budget: int
+) -> None:
+    async with Upstream() as upstream:
+        providers = {"up": {"protocol": "anthropic", "base_url": upstream.origin, "api_key": "sk-up"}}
+        models = {"m": {"routes": ["up/um"], "max_output": 8192}}
+        async with gateway(tmp_path, providers=providers, models=models) as sluice:
+            thinking = {"type": "enabled", "budget_tokens": 31999}
+            await ask(sluice, "messages", max_tokens=asked, thinking=thinking)
+            sent = upstream.requests[0].json
+            assert sent["max_tokens"] == 8192
+            assert sent["thinking"]["budget_tokens"] == budget
+
+
+def call_and_result(path: str, answer: httpx2.Response, *, streamed: bool) -> list[dict[str, Any]]:
+    """Return the call in an answer, as a client that keeps no thoughts repeats it, and its result."""
+    if not streamed:
+        found = answer.json()["content" if path == "messages" else "output"]
+    else:
+        lines = [line for line in answer.text.splitlines() if line.startswith("data: {")]
+        events = [json.loads(line.removeprefix("data: ")) for line in lines]
+        found = [event.get("content_block") or event.get("item") or {} for event in events]
+    if path == "messages":
+        (use,) = [block for block in found if block.get("type") == "tool_use"]
+        result = {"type": "tool_result", "tool_use_id": use["id"], "content": "42"}
+        return [{"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
+    call = [item for item in found if item.get("type") == "function_call"][-1]
+    return [call, {"type": "function_call_output", "call_id": call["call_id"], "output": "42"}]
+
+
+@pytest.mark.parametrize("path", ["messages", "responses"])
+@pytest.mark.parametrize("way", ["streamed", "whole", "put together"])
+@pytest.mark.parametrize("id", ["call_0", "call_Xy12ab", ""])
+async def test_thoughts_come_back_for_clients_of_other_dialects(
+    tmp_path: Path, path: str, way: str, id: str
+) -> None:
+    calls = [CALLS[0] | {"id": id}]
+    deltas: list[dict[str, object]] = [{"reasoning_content": "I need f."}, {"tool_calls": calls}]
+    stream = sse(*map(chat_chunk, deltas), chat_chunk({}, finish="tool_calls"), "[DONE]")
+    async with running(tmp_path, **DEEPSEEK) as (upstream, sluice):
+        if way == "put together":
+            upstream.reply(error(400, ONLY_STREAMS), stream)
+        elif way == "streamed":
+            upstream.reply(stream)
+        else:
+            upstream.reply(chat("", finish="tool_calls", reasoning_content="I need f.", tool_calls=calls))
+        answer = await ask(sluice, path, stream=way == "streamed")
+        assert answer.status_code == 200
+        upstream.always(chat_stream("42") if way == "put together" else chat("42"))
+        turns = [*MESSAGES, *call_and_result(path, answer, streamed=way == "streamed")]
+        again = await ask(sluice, path, **{"input" if path == "responses" else "messages": turns})
+        assert again.status_code == 200
+        assert upstream.requests[-1].json["messages"][1]["reasoning_content"] == "I need f."
+
+
+async def test_ids_that_merely_count_do_not_mix_up_the_thoughts_of_a_messages_client(tmp_path: Path) -> None:
+    calls = [CALLS[0] | {"id": "call_0"}]
+    async with running(tmp_path, **DEEPSEEK) as (upstream, sluice):
+        turns: list[dict[str, Any]] = [*MESSAGES]
+        for thoughts in ("first", "second"):
+            upstream.reply(chat("", finish="tool_calls", reasoning_content=thoughts, tool_calls=calls))
+            turns += call_and_result(
+                "messages", await ask(sluice, "messages", messages=turns), streamed=False
+            )
+        upstream.reply(chat("42"))
+        await ask(sluice, "messages", messages=turns)
+        sent = upstream.requests[-1].json["messages"]
+        assert [each["reasoning_content"] for each in sent if each["role"] == "assistant"] == [
+            "first",
+            "second",
+        ]

@@ -36,7 +36,6 @@ def test_thoughts_belong_to_the_calls_of_one_key() -> None:
     "message",
     [
         calling("a", reasoning_content="my own"),
-        calling("a", reasoning_content=""),
         {"role": "assistant", "content": "Hello"},
         {"role": "assistant", "tool_calls": "a"},
         calling(None, "", 7),
@@ -50,6 +49,15 @@ def test_only_calls_without_thoughts_are_given_them(message: Any) -> None:
     assert not memory.give_back("k", [message])
     assert not memory.give_back("k", message)
     assert repr(message) == before
+
+
+def test_empty_thoughts_are_none() -> None:
+    memory = ReasoningMemory()
+    memory.remember("k", ["a"], "hm")
+    known, forgotten = calling("a", reasoning_content=""), calling("b", reasoning_content="")
+    assert memory.give_back("k", [known, forgotten])
+    assert [known["reasoning_content"], forgotten["reasoning_content"]] == ["hm", ""]
+    assert not memory.give_back("k", [forgotten])
 
 
 def test_the_oldest_calls_are_forgotten() -> None:

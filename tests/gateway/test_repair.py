@@ -40,6 +40,38 @@ def test_calls_without_an_index_get_one_by_their_id_or_go_on_with_the_last() -> 
     assert engaged["tool_index"] == 4
 
 
+def test_each_choice_has_calls_and_thoughts_of_its_own() -> None:
+    repair = Repair(("tool_index", "think_tags"), Counter().update)
+
+    def texts(*contents: str) -> list[tuple[str, str]]:
+        choices = [{"index": i, "delta": {"content": content}} for i, content in enumerate(contents)]
+        mended = [choice["delta"] for choice in repair.chunk({"choices": choices})["choices"]]
+        return [(part.get("reasoning_content", ""), part["content"]) for part in mended]
+
+    assert texts("<think>a", "b") == [("a", ""), ("", "b")]
+    assert texts("</think>c", "<think>") == [("", "c"), ("", "<think>")]
+    for index in (0, 1):
+        part = {"tool_calls": [call("{}", id=f"call_{index}")]}
+        repair.chunk({"choices": [{"index": index, "delta": part}]})
+        assert part["tool_calls"][0]["index"] == 0
+
+
+def test_what_is_held_back_comes_at_the_end() -> None:
+    repair = Repair(("think_tags",), Counter().update)
+    assert repair.rest() is None
+    first, second = ({"index": i, "delta": {"content": text}} for i, text in ((0, "<thi"), (1, "<think>a</")))
+    repair.chunk({"id": "chatcmpl-1", "model": "m", "choices": [first, second]})
+    assert repair.rest() == {
+        "id": "chatcmpl-1",
+        "model": "m",
+        "choices": [
+            {"index": 0, "delta": {"content": "<thi"}, "finish_reason": None},
+            {"index": 1, "delta": {"reasoning_content": "</"}, "finish_reason": None},
+        ],
+    }
+    assert repair.rest() is None
+
+
 def test_a_lone_call_becomes_a_list() -> None:
     (part,), _ = mended({"tool_calls": call("{}", id="a")}, names=("tool_index",))
     assert part["tool_calls"] == [call("{}", id="a", index=0)]

@@ -65,7 +65,7 @@ TEXTS = {
     "page without a title": (b"<h1>Not&nbsp;found</h1>\n<p>nginx</p>", "Not found nginx"),
     "not UTF-8": (b"caf\xe9", "caf\ufffd"),
     "JSON cut short": (b'{"error": {"mess', '{"error": {"mess'),
-    "JSON with half a surrogate pair": (rb'"\ud800"', rb'"\ud800"'.decode()),
+    "JSON with half a surrogate pair": (rb'"\ud800"', "\ufffd"),
     "nested too deep": (b"[" * 5000, "[" * 5000),
     "empty": (b"", ""),
 }

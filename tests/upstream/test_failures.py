@@ -396,6 +396,16 @@ def test_what_is_not_json_is_an_invalid_response(body: bytes) -> None:
     assert failure.retryable
 
 
+def test_half_an_emoji_is_json() -> None:
+    assert failure_in_answer(PROVIDER, rb'{"choices":[{"message":{"content":"\ud83d"}}]}') is None
+    failure = failure_in_answer(
+        PROVIDER, rb'{"error":{"message":"slow \ud83d","code":"rate_limit_exceeded"}}'
+    )
+    assert failure is not None
+    assert failure.error_class is RATE
+    assert "slow \ufffd" in failure.message
+
+
 MEMBERS = st.sampled_from(
     [
         *("error", "errors", "code", "message", "msg", "type", "detail", "details", "loc", "param", "status"),
