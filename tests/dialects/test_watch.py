@@ -141,7 +141,7 @@ def test_deltas_are_decoded_when_asked_for_or_when_there_are_many() -> None:
 
 
 @given(
-    data=st.binary().filter(lambda data: b'"error"' not in data)
+    data=st.binary().filter(lambda data: b'"error"' not in data and b'"delta"' not in data)
     | st.sampled_from(
         [
             b'{"type":',
@@ -168,4 +168,4 @@ def test_nonsense_means_nothing(data: bytes) -> None:
 def test_half_an_emoji_is_text() -> None:
     watch = ResponsesWatch(Collected())
     watch.feed(b'{"type":"response.output_text.delta","delta":"a\\ud83d"}')
-    assert (watch.has_content, watch.tokens) == (True, 2)
+    assert (watch.has_content, watch.tokens) == (True, 1)
