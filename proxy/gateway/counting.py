@@ -4,6 +4,7 @@ import msgspec
 
 from proxy.core import jsonbody
 from proxy.core.errors import UpstreamError
+from proxy.dialects import own_marks
 from proxy.gateway.request import ClientRequest
 from proxy.upstream.client import UpstreamClient
 from proxy.upstream.failures import failure_from
@@ -20,7 +21,8 @@ async def count_upstream(
     request: ClientRequest, model: str, provider: ProviderClient, client: UpstreamClient
 ) -> int:
     """Return the provider's own count. Raises UpstreamFailure."""
-    body = jsonbody.encode(request.members | {"model": msgspec.Raw(msgspec.json.encode(model))})
+    changed = own_marks.without(request.members, request.endpoint.path, model)
+    body = jsonbody.encode(request.members | changed | {"model": msgspec.Raw(msgspec.json.encode(model))})
     response = await provider.send(
         client,
         request.endpoint.path,

@@ -237,7 +237,7 @@ class Exchange:
         provider, passage = prepared.crossing.provider, prepared.passage
         body = await self._waiting(response.read_all(MAX_WHOLE_ANSWER))
         headers = provider.response_headers(response.headers)
-        if self.admitted.request.endpoint.estimated and not passage.assembles:
+        if self.admitted.request.endpoint.estimated and not prepared.crossing.assembles:
             failure = failure_in_answer(provider.config, body)
             if failure is not None:
                 raise failure

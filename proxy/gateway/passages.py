@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from proxy.core import jsonbody
 from proxy.core.entities import Usage
 from proxy.core.errors import UpstreamError, UpstreamRefused
 from proxy.core.metering import UsageMeter
@@ -20,8 +21,8 @@ from proxy.gateway.bodies import native_body, translated_body
 from proxy.gateway.client_dialects import ClientDialect, client_dialect
 from proxy.gateway.crossing import Crossing, Passing
 from proxy.gateway.dialect_relays import NativeRelay, TranslatingRelay
-from proxy.gateway.provider_dialects import ChatUpstream, MessagesUpstream, UpstreamHalf, remember
-from proxy.gateway.reasoning import RememberingClient, RememberingRelay
+from proxy.gateway.provider_dialects import ChatUpstream, MessagesUpstream, UpstreamHalf
+from proxy.gateway.reasoning import RememberingClient, RememberingRelay, Thoughts
 from proxy.gateway.relay import ChatRelay, RawRelay, Relay
 from proxy.gateway.traits import chat_traits
 from proxy.upstream.client import BodyFile
@@ -39,10 +40,6 @@ class Passage(Protocol):
     endpoint: str
     #: The answer passes as the provider sent it.
     native: bool
-
-    @property
-    def assembles(self) -> bool:
-        """Whether a whole answer is put together from a stream."""
 
     def body(self) -> bytes | BodyFile:
         """Return what is sent up; raises BadRequest for what cannot be said in the other dialect."""
@@ -110,7 +107,6 @@ class NativePassage:
     """The provider speaks the client's dialect: bytes pass."""
 
     native = True
-    assembles = False
 
     def __init__(self, crossing: Crossing) -> None:
         self.endpoint = crossing.admitted.request.endpoint.path
@@ -149,8 +145,14 @@ class NativePassage:
     def whole(self, answer: bytes, meter: UsageMeter) -> WholeAnswer:
         meter.feed(answer)
         if self._replays and b'"tool_calls"' in answer:
-            remember(self._crossing, answer)
+            self._remember(answer)
         return NativeAnswer(answer, self._crossing)
+
+    def _remember(self, answer: bytes) -> None:
+        crossing, thoughts = self._crossing, Thoughts()
+        thoughts.read(answer)
+        if thoughts.call_ids:
+            crossing.passing.memory.remember(crossing.admitted.key.key.id, thoughts.call_ids, thoughts.text)
 
 
 class NativeAnswer:
@@ -186,10 +188,6 @@ class TranslatedPassage:
             self._client = RememberingClient(
                 self._client, crossing.passing.memory, crossing.admitted.key.key.id
             )
-
-    @property
-    def assembles(self) -> bool:
-        return self._crossing.assembles
 
     def body(self) -> bytes:
         crossing = self._crossing
@@ -240,7 +238,7 @@ class TranslatedAnswer:
 
 def _with_reasoning(crossing: Crossing) -> dict[str, msgspec.Raw]:
     """Return the messages of a chat request with the thoughts that its client dropped."""
-    messages = msgspec.json.decode(crossing.admitted.request.members["messages"])
+    messages = jsonbody.value_member(crossing.admitted.request.members, "messages")
     if not crossing.passing.memory.give_back(crossing.admitted.key.key.id, messages):
         return {}
     return {"messages": msgspec.Raw(_encode(messages))}

@@ -15,7 +15,6 @@ from proxy.dialects.messages_models import messages_traits
 from proxy.gateway.bodies import MAX_TOKENS_WHERE_REQUIRED
 from proxy.gateway.client_dialects import HUB_TRAITS, ClientDialect
 from proxy.gateway.crossing import Crossing
-from proxy.gateway.reasoning import Thoughts
 from proxy.gateway.sources import ChatSource, ChunkSource, MessagesSource
 from proxy.gateway.traits import chat_traits
 from proxy.upstream.failures import failure_in_answer, failure_in_stream
@@ -120,15 +119,3 @@ def assembled(crossing: Crossing, upstream: UpstreamHalf, stream: bytes) -> Fiel
         message = f"{config.name} closed the stream before the answer was complete."
         raise UpstreamTruncated("upstream_stream_truncated", message)
     return assembly.answer()
-
-
-def remember(crossing: Crossing, answer: bytes) -> None:
-    """Take down the thoughts of a whole chat answer that calls tools."""
-    try:
-        fields = decoded(_OBJECT, answer)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return  # what it is, is judged elsewhere
-    thoughts = Thoughts()
-    thoughts.take(fields)
-    if thoughts.call_ids:
-        crossing.passing.memory.remember(crossing.admitted.key.key.id, thoughts.call_ids, thoughts.text)

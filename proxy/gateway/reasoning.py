@@ -3,7 +3,7 @@
 Some providers refuse a tool's result unless the `reasoning_content` of the call comes with it, and
 many clients drop what they do not know. So it is kept here for a while, by the ids of the calls as
 the client knows them: in other dialects than chat they are not always those of the provider.
-docs/dialects.md, "Reasoning"
+docs/dialects.md, "Remembered thoughts"
 """
 
 from collections import OrderedDict
@@ -12,8 +12,10 @@ from typing import Any
 import msgspec
 
 from proxy.core import sse
+from proxy.core.answerjson import decoded
 from proxy.core.entities import Usage
 from proxy.core.errors import SluiceError
+from proxy.dialects.chat_reading import first_choice
 from proxy.dialects.traits import ChatTraits
 from proxy.gateway.client_dialects import ChunkTarget, ClientDialect
 from proxy.gateway.relay import Relay
@@ -25,7 +27,7 @@ MAX_CALLS_PER_KEY = 512
 MAX_CHARS_PER_KEY = 1_000_000
 MAX_KEYS = 200
 
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
 class ReasoningMemory:
@@ -85,15 +87,21 @@ class Thoughts:
 
     def take(self, body: Fields) -> None:
         """Take a chunk or a whole answer."""
-        choices = body.get("choices")
-        first = choices[0] if isinstance(choices, list) and choices else None
+        first = first_choice(body) or {}
         for name in ("delta", "message"):
-            part = first.get(name) if isinstance(first, dict) else None
+            part = first.get(name)
             if isinstance(part, dict):
                 text = part.get("reasoning_content")
                 if isinstance(text, str):
                     self._pieces.append(text)
                 self.call_ids += call_ids_of(part)
+
+    def read(self, data: bytes) -> None:
+        """Take a chunk or a whole answer that is still JSON; others judge what is none."""
+        try:
+            self.take(decoded(_OBJECT, data))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return
 
 
 class RememberingRelay:
@@ -129,12 +137,11 @@ class RememberingRelay:
         return self._inner.tokens
 
     def feed(self, chunk: bytes) -> bytes:
-        for frame in self._splitter.feed(chunk):
-            if b'"reasoning_content"' in frame or b'"tool_calls"' in frame:
-                self._take(sse.parse(frame).data)
+        self._read(self._splitter.feed(chunk))
         return self._inner.feed(chunk)
 
     def close(self) -> bytes:
+        self._read(self._splitter.finish())
         return self._inner.close()
 
     def ending(self, usage: Usage) -> bytes:
@@ -148,11 +155,10 @@ class RememberingRelay:
     def fail(self, error: SluiceError, request_id: str) -> bytes | None:
         return self._inner.fail(error, request_id)
 
-    def _take(self, data: bytes | None) -> None:
-        try:
-            self._thoughts.take(_decode(data or b"{}"))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return  # the relay judges what it is
+    def _read(self, frames: list[bytes]) -> None:
+        for frame in frames:
+            if b'"reasoning_content"' in frame or b'"tool_calls"' in frame:
+                self._thoughts.read(sse.parse(frame).data or b"{}")
 
 
 class RememberingClient:

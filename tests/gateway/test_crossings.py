@@ -484,3 +484,14 @@ async def test_ids_that_merely_count_do_not_mix_up_the_thoughts_of_a_messages_cl
             "first",
             "second",
         ]
+
+
+@pytest.mark.parametrize("path", ["messages", "messages/count_tokens"])
+async def test_thoughts_that_nobody_signed_stay_here(tmp_path: Path, path: str) -> None:
+    async with running(tmp_path, **MESSAGES_ONLY) as (upstream, sluice):
+        thought = {"type": "thinking", "thinking": "hm", "signature": ""}
+        text = {"type": "text", "text": "Hi"}
+        said = [*MESSAGES, {"role": "assistant", "content": [thought, text]}, *MESSAGES]
+        body = {"model": "up/claude-opus-5", "max_tokens": 50, "messages": said}
+        await sluice.http.post(f"/v1/{path}", json=body)
+        assert upstream.requests[0].json["messages"][1]["content"] == [text]
