@@ -1,10 +1,12 @@
 """Builds every object once, hands it down, and takes it all apart again in the reverse order."""
 
 import asyncio
+import os
 from zoneinfo import ZoneInfo
 
 from starlette.types import ASGIApp
 
+from proxy.config.load import ConfigFile
 from proxy.config.schema import Config
 from proxy.gateway import installation
 from proxy.gateway.adminkey import AdminKey
@@ -16,18 +18,35 @@ from proxy.gateway.gateway import Gateway
 from proxy.gateway.installation import NewSecrets
 from proxy.gateway.keyring import Keyring
 from proxy.gateway.management import Management
+from proxy.gateway.money_calls import MoneyCalls
+from proxy.gateway.price_imports import PriceImports, catalogue_of
+from proxy.gateway.provider_states import ProviderStates
+from proxy.gateway.reload import Reloader, synchronous
 from proxy.gateway.reports import Reports
+from proxy.gateway.router import Router
 from proxy.gateway.snapshot import Snapshot
+from proxy.gateway.statements import Statements
+from proxy.gateway.treasury import Treasury
 from proxy.store.accounts import AccountStore
 from proxy.store.database import Database
+from proxy.store.funds import FundStore
 from proxy.store.keys import KeyStore
+from proxy.store.prices import PriceStore
+from proxy.store.proof import Prover
 from proxy.store.settings import SettingStore
 from proxy.store.usage import UsageStore
 from proxy.upstream.client import UpstreamClient
 from proxy.web.admin import AccountsApi, KeysApi, ReportsApi, admin_routes
+from proxy.web.clients import ClientSetup
+from proxy.web.console import Console
 from proxy.web.health import health_routes
 from proxy.web.inference import Inference
-from proxy.web.routes import Routes, with_cors
+from proxy.web.key_chat import KeyChat
+from proxy.web.money import MoneyApi
+from proxy.web.price_imports import PricesApi
+from proxy.web.providers import ProvidersApi
+from proxy.web.reload import ReloadApi
+from proxy.web.routes import Cors, Routes
 from proxy.web.self_service import self_service_routes
 
 # How often it is written down when keys were last used.
@@ -44,62 +63,89 @@ class App:
         self,
         asgi: ASGIApp,
         gateway: Gateway,
+        reloader: Reloader,
         keyring: Keyring,
+        treasury: Treasury,
         admin_key: AdminKey,
         settings: SettingStore,
+        prover: Prover,
         database: Database,
     ) -> None:
         self.asgi = asgi
         self.gateway = gateway
+        self.reloader = reloader
         self._keyring = keyring
+        self._treasury = treasury
         self._admin_key = admin_key
         self._settings = settings
+        self._prover = prover
         self._database = database
         self._flushing = asyncio.create_task(self._flush_last_used())
 
     @classmethod
-    async def open(cls, config: Config, log: ExchangeLog) -> "App":
-        """Open the database and build the gateway on it.
+    async def open(cls, config: Config, log: ExchangeLog, file: ConfigFile | None = None) -> "App":
+        """Open the database and build the gateway on it. `file` is where the configuration was read.
 
         Raises StoreError when the database cannot be used, ConfigError when it does not fit the
         configuration.
         """
-        synchronous = "FULL" if config.billing.mode == "prepaid" else "NORMAL"
-        database = await Database.open(config.database, synchronous=synchronous)
+        file = file or ConfigFile(config.path, os.environ)
+        database = await Database.open(config.database, synchronous=synchronous(config))
         try:
-            return await cls._build(config, database, log)
+            return await cls._build(config, file, database, log)
         except BaseException:
             await database.close()
             raise
 
     @classmethod
-    async def _build(cls, config: Config, database: Database, log: ExchangeLog) -> "App":
+    async def _build(cls, config: Config, file: ConfigFile, database: Database, log: ExchangeLog) -> "App":
         clock = Clock(ZoneInfo(config.limits.timezone))
         settings, usage = SettingStore(database), UsageStore(database)
         admin_key = await AdminKey.open(settings, config.admin_key)
-        keyring = Keyring(KeyStore(database), AccountStore(database), admin_key, config, clock)
+        funds = FundStore(database)
+        treasury = Treasury(funds, clock)
+        keyring = Keyring(KeyStore(database), AccountStore(database), treasury, admin_key, config, clock)
         await usage.recover()
+        await treasury.load()
         await keyring.load(usage)
-        await installation.claim(keyring, settings, config)
+        await installation.claim(keyring, treasury, settings, config, clock.now_ms())
 
-        services = Services(UpstreamClient(), usage, clock, log, Passing.new())
-        gateway = Gateway(Snapshot.build(config), services, database.writer)
-        management = Management(keyring, clock, gateway.config)
+        prices = PriceStore(database)
+        imported = await prices.load()
+        services = Services(UpstreamClient(), usage, clock, log, Passing.new(), Router(clock))
+        gateway = Gateway(Snapshot.build(config, catalogue_of(imported)), services, database.writer)
+        management = Management(keyring, treasury, clock, gateway.config)
         reports = Reports(usage, clock, gateway.config)
         directory = Directory(gateway.current, gateway.list_models, clock)
+        calls = MoneyCalls(management, treasury, clock, gateway.config)
+        prover = Prover(database.path)
+        reloader = Reloader(file, gateway, keyring, admin_key, settings, database)
+        inference = Inference(gateway, keyring)
+        clients = ClientSetup(gateway.current)
         routes = [
-            *health_routes(gateway, database.writer, clock.now_ms()),
-            *self_service_routes(keyring, clock, reports, usage, directory),
+            *health_routes(gateway, database.writer, reloader),
+            *Console(gateway.config).routes(),
+            *self_service_routes(keyring, treasury, clock, reports, usage, directory, clients),
             *admin_routes(
                 admin_key,
                 clock,
-                KeysApi(keyring, management, reports),
-                AccountsApi(keyring, management),
+                KeysApi(keyring, management, clock),
+                KeyChat(inference, management),
+                AccountsApi(keyring, management, treasury, clock),
+                MoneyApi(admin_key, management, calls, funds, Statements(funds, clock), prover),
                 ReportsApi(reports, usage, directory, gateway.config),
+                PricesApi(PriceImports(prices, clock, gateway, imported)),
+                ReloadApi(reloader),
+                ProvidersApi(
+                    ProviderStates(gateway.current, services.router.fleet, services.client, clock),
+                    gateway,
+                    management,
+                ),
+                clients,
             ),
         ]
-        asgi = with_cors(Routes(Inference(gateway, keyring), routes), config.server.cors_origins)
-        return cls(asgi, gateway, keyring, admin_key, settings, database)
+        asgi = Cors(Routes(inference, routes), gateway.config)
+        return cls(asgi, gateway, reloader, keyring, treasury, admin_key, settings, prover, database)
 
     @property
     def run_secret(self) -> str:
@@ -116,6 +162,9 @@ class App:
     async def close(self) -> None:
         """Wait for what runs, record it, and leave the database as one file."""
         self._flushing.cancel()
+        await self.reloader.close()
+        self._treasury.close()
+        self._prover.close()
         await self.gateway.drained()
         await self.gateway.services.client.close()
         self._keyring.flush_last_used()

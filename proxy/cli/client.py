@@ -5,7 +5,7 @@ they take the database's lock and ask the same application without any network. 
 """
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
@@ -26,8 +26,10 @@ BUSY_S = 10.0
 _LOOK_S = 0.05
 # Reports get 2 s of the database; a commit may wait 5 s for the disk.
 _TIMEOUT_S = 30.0
+#: The proof of the ledger reads all there is: seconds from the cache, minutes from a slow disk.
+PROOF_S = 3600.0
 _PAGE = 1000
-_REFERENCES = ("account", "plan", "name")
+_REFERENCES = ("account", "plan", "name", "fund")
 
 
 class AdminClient:
@@ -36,11 +38,17 @@ class AdminClient:
     def __init__(self, http: httpx2.AsyncClient) -> None:
         self._http = http
 
-    async def get(self, *path: str, **query: object) -> Json:
-        return await self._call("GET", path, params=query)
+    async def get(self, *path: str, timeout_s: float = _TIMEOUT_S, **query: object) -> Json:
+        return await self._call("GET", path, params=query, timeout=timeout_s)
 
-    async def post(self, *path: str, body: Json | None = None) -> Json:
-        return await self._call("POST", path, json=body or {})
+    async def text(self, *path: str, **query: object) -> str:
+        """Return an answer that is no JSON."""
+        return (await self._answer("GET", path, params=query)).text
+
+    async def post(
+        self, *path: str, body: Json | None = None, headers: Mapping[str, str] | None = None
+    ) -> Json:
+        return await self._call("POST", path, json=body or {}, headers=headers)
 
     async def patch(self, *path: str, body: Json) -> Json:
         return await self._call("PATCH", path, json=body)
@@ -53,7 +61,7 @@ class AdminClient:
         items: list[Json] = []
         while limit is None or len(items) < limit:
             left = _PAGE if limit is None else min(limit - len(items), _PAGE)
-            page = await self.get(*path, limit=left, **query)
+            page = await self._call("GET", path, params={"limit": left, **query})
             items += page["data"]
             if page["next_cursor"] is None:
                 break
@@ -61,6 +69,9 @@ class AdminClient:
         return items
 
     async def _call(self, method: str, path: tuple[str, ...], **options: Any) -> Json:
+        return _value(await self._answer(method, path, **options))
+
+    async def _answer(self, method: str, path: tuple[str, ...], **options: Any) -> httpx2.Response:
         url = "/admin/api/" + "/".join(quote(part, safe="") for part in path)
         try:
             response = await self._http.request(method, url, **options)
@@ -68,16 +79,20 @@ class AdminClient:
             raise CommandFailed(
                 f"The running server did not answer: {str(error) or type(error).__name__}"
             ) from None
-        try:
-            value: Json = response.json()
-        except ValueError:
-            raise CommandFailed(f"The running server answered HTTP {response.status_code}.") from None
         if response.is_error:
-            told = value["error"]
+            told = _value(response)["error"]
             # An account or plan that does not exist was not found; any other wrong value is wrong use.
             wrong_use = response.status_code == 400 and told.get("param") not in _REFERENCES
             raise CommandFailed(told["message"], status=2 if wrong_use else 1)
-        return value
+        return response
+
+
+def _value(response: httpx2.Response) -> Json:
+    try:
+        value: Json = response.json()
+    except ValueError:
+        raise CommandFailed(f"The running server answered HTTP {response.status_code}.") from None
+    return value
 
 
 @asynccontextmanager

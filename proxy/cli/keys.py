@@ -100,12 +100,12 @@ def _given(args: argparse.Namespace, config: Config) -> Json:
     if quota:
         body["quota"] = quota
     if "expires" in given:
-        body["expires_at"] = _moment(given["expires"], config)
+        body["expires_at"] = moment(given["expires"], config)
     return body
 
 
-def _moment(expires: int | date | None, config: Config) -> str | None:
-    """Return when a key ends: seconds from now, or at the start of a day in the zone of the limits."""
+def moment(expires: int | date | None, config: Config) -> str | None:
+    """Return when something ends: seconds from now, or at the start of a day in the zone of the limits."""
     if expires is None:
         return None
     zone = ZoneInfo(config.limits.timezone)

@@ -60,6 +60,28 @@ def amount(text: str) -> str:
     return text
 
 
+def some_amount(text: str) -> str:
+    """Return an amount above zero."""
+    if not parse_amount(amount(text)):
+        raise ValueError(f"{text!r} is nothing")
+    return text
+
+
+def signed_amount(text: str) -> str:
+    """Return an amount, or a whole number of LLM tokens, that may be below zero."""
+    if not re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,9})?", text) or not text.strip("-0."):
+        raise ValueError(f"{text!r} is no amount: write one like 5.00 or -5.00")
+    return text
+
+
+def month(text: str) -> str:
+    """Return a month such as `2027-01`."""
+    try:
+        return parse_date(f"{text}-01").isoformat()[:7]
+    except ValueError:
+        raise ValueError(f"{text!r} is not a month: write YYYY-MM") from None
+
+
 def port(text: str) -> int:
     if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or int(text) > 65_535:
         raise ValueError(f"{text!r} is not a port: write 0 to 65535")

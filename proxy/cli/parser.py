@@ -35,7 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
     for name in ("key", "token"):
         _add_key(commands, name)
     _add_account(commands)
+    _add_ledger(commands)
     _add_reports(commands)
+    _add_prices(commands)
     return parser
 
 
@@ -155,6 +157,71 @@ def _add_account(commands: Any) -> None:
     plan = _add(group, "set-plan", "proxy.cli.accounts:set_plan", "give an account a plan, or none")
     plan.add_argument("name", metavar="NAME")
     plan.add_argument("plan", metavar="PLAN")
+    _add_money(group)
+
+
+def _add_money(group: Any) -> None:
+    top_up = _add(group, "topup", "proxy.cli.money:top_up", "add money to the wallet of an account")
+    top_up.add_argument("name", metavar="NAME")
+    top_up.add_argument(
+        "amount",
+        type=strictly(options.some_amount),
+        metavar="AMOUNT",
+        help="such as 5.00, in the billing currency",
+    )
+    adjust = _add(group, "adjust", "proxy.cli.money:adjust", "correct a balance of an account")
+    adjust.add_argument("name", metavar="NAME")
+    adjust.add_argument(
+        "amount", type=strictly(options.signed_amount), metavar="AMOUNT", help="such as 5.00 or -5.00"
+    )
+    adjust.add_argument("--note", required=True, metavar="T", help="why")
+    adjust.add_argument(
+        "--fund",
+        metavar="F",
+        help="wallet (the default), subscription, or grant:ID (in LLM tokens)",
+        **_GIVEN,
+    )
+    grant = _add(group, "grant-tokens", "proxy.cli.money:grant_tokens", "give an account LLM tokens")
+    grant.add_argument("name", metavar="NAME")
+    grant.add_argument("tokens", type=strictly(options.positive), metavar="COUNT")
+    grant.add_argument(
+        "--models",
+        type=strictly(or_word("all", options.names)),
+        metavar="G,G",
+        help="names or globs that they pay for, or all",
+        **_GIVEN,
+    )
+    grant.add_argument(
+        "--expires",
+        type=strictly(or_word("never", options.expiry)),
+        metavar="30d|2027-01-31",
+        help="or never; a date ends at its start",
+        **_GIVEN,
+    )
+    subscribe = _add(group, "subscribe", "proxy.cli.money:subscribe", "sell an account a plan")
+    subscribe.add_argument("name", metavar="NAME")
+    subscribe.add_argument("plan", metavar="PLAN")
+    for parser in (top_up, grant):
+        parser.add_argument("--note", metavar="T", **_GIVEN)
+    ledger = _add(group, "ledger", "proxy.cli.money:ledger", "list the latest entries of an account's ledger")
+    ledger.add_argument("name", metavar="NAME")
+    ledger.add_argument("--limit", type=strictly(options.positive), default=20, metavar="N")
+    statement = _add(
+        group, "statement", "proxy.cli.money:statement", "print a month of an account's ledger as CSV"
+    )
+    statement.add_argument("name", metavar="NAME")
+    statement.add_argument(
+        "--month",
+        type=strictly(options.month),
+        metavar="YYYY-MM",
+        help="by default the current one",
+        **_GIVEN,
+    )
+
+
+def _add_ledger(commands: Any) -> None:
+    group = _add_group(commands, "ledger", "the ledger of all accounts")
+    _add(group, "verify", "proxy.cli.money:verify", "compute every balance and every total anew")
 
 
 def _add_reports(commands: Any) -> None:
@@ -170,4 +237,27 @@ def _add_reports(commands: Any) -> None:
     )
     request = _add(commands, "request", "proxy.cli.reports:request", "show the receipt of one exchange")
     request.add_argument("id", metavar="ID")
+    explain = _add(commands, "explain", "proxy.cli.reports:explain", "show who would be asked for a model")
+    explain.add_argument("model", metavar="MODEL")
+    explain.add_argument("--provider", metavar="P", help="as if the client pinned it", **_GIVEN)
+    explain.add_argument("--key", metavar="ID", help="as if this API key asked", **_GIVEN)
     _add(commands, "models", "proxy.cli.reports:models", "list models and prices")
+    _add_clients(commands)
+
+
+def _add_clients(commands: Any) -> None:
+    clients = _add(
+        commands, "clients", "proxy.cli.clients:clients", "list client tools, or show how one is set up"
+    )
+    clients.add_argument("name", nargs="?", metavar="NAME", help="such as codex; none: all that are known")
+    clients.add_argument("--key", metavar="K", help="by default the variable SLUICE_API_KEY", **_GIVEN)
+    clients.add_argument("--model", metavar="M", help="by default one that can be called", **_GIVEN)
+    clients.add_argument("--base-url", metavar="U", help="by default where the server listens", **_GIVEN)
+
+
+def _add_prices(commands: Any) -> None:
+    group = _add_group(commands, "prices", "imported price lists")
+    take = _add(group, "import", "proxy.cli.prices:import_file", "take over LiteLLM's price file")
+    take.add_argument("file", metavar="FILE", help="model_prices_and_context_window.json")
+    take.add_argument("--dry-run", action="store_true", help="say what would be taken over, change nothing")
+    _add(group, "clear", "proxy.cli.prices:clear", "forget what was imported")

@@ -4,11 +4,13 @@ import argparse
 import csv
 import io
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from typing import Any
 
 from proxy.cli.client import admin_client
 from proxy.cli.output import Output, cell, fields, table
 from proxy.cli.settings import load_config
+from proxy.core.quoting import unformulaic
 
 Json = dict[str, Any]
 
@@ -50,6 +52,28 @@ async def request(args: argparse.Namespace, environ: Mapping[str, str]) -> Outpu
     return Output(receipt, _as_receipt(receipt))
 
 
+async def explain(args: argparse.Namespace, environ: Mapping[str, str]) -> Output:
+    query = {name: vars(args)[name] for name in ("provider", "key") if name in args}
+    async with admin_client(load_config(args, environ)) as api:
+        explained = await api.get("explain", model=args.model, **query)
+    rows = [
+        (
+            number,
+            row["provider"],
+            row["model"],
+            row["provider_key"],
+            row["priority"],
+            row["weight"],
+            row["state"],
+            row["reason"],
+        )
+        for number, row in enumerate(explained["candidates"], 1)
+    ]
+    headers = ("", "PROVIDER", "MODEL", "KEY", "PRIORITY", "WEIGHT", "STATE", "WHY")
+    names = " → ".join(explained["names"])
+    return Output(explained, f"{names}\n\n{table(headers, rows, empty='Nobody.')}")
+
+
 async def models(args: argparse.Namespace, environ: Mapping[str, str]) -> Output:
     async with admin_client(load_config(args, environ)) as api:
         entries = await api.all("models")
@@ -61,11 +85,21 @@ async def models(args: argparse.Namespace, environ: Mapping[str, str]) -> Output
             entry["context_window"],
             entry["pricing"] and entry["pricing"]["input"],
             entry["pricing"] and entry["pricing"]["output"],
+            _price_as_of(entry, datetime.now(UTC).date()),
         )
         for entry in entries
     ]
-    headers = ("ID", "PROVIDERS", "CATEGORY", "CONTEXT", "INPUT", "OUTPUT")
+    headers = ("ID", "PROVIDERS", "CATEGORY", "CONTEXT", "INPUT", "OUTPUT", "PRICE AS OF")
     return Output(entries, table(headers, rows, empty="No models: the configuration has no active provider."))
+
+
+def _price_as_of(entry: Json, today: date) -> str | None:
+    """Return where a price comes from and, of one out of a list, its day and age."""
+    source: str | None = entry["price_source"]
+    if entry["price_date"] is None:
+        return source
+    days = (today - date.fromisoformat(entry["price_date"])).days
+    return f"{source}, {entry['price_date']} ({days} days)"
 
 
 def _as_table(report: Json, name: str) -> str:
@@ -80,18 +114,12 @@ def _as_csv(report: Json, name: str) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow((name, *_COLUMNS, "total_tokens", "total_cost", "currency"))
     for line in report["data"]:
-        writer.writerow((*_row(line, _unformulaic(line[name])), report["currency"]))
+        writer.writerow((*_row(line, unformulaic(line[name] or "")), report["currency"]))
     return text.getvalue().rstrip("\n")
 
 
 def _row(line: Json, label: object) -> tuple[object, ...]:
     return (label, *(line[column] for column in _COLUMNS), line["total_tokens"], line["total_cost_value"])
-
-
-def _unformulaic(label: str | None) -> str:
-    """Return text that no spreadsheet takes for a formula: model names are what clients write."""
-    text = "" if label is None else label
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def _as_receipt(receipt: Json) -> str:

@@ -13,8 +13,9 @@ from proxy import __version__
 from proxy.app import App
 from proxy.cli.errors import CommandFailed
 from proxy.cli.output import Output
-from proxy.cli.settings import config_path, load_config
+from proxy.cli.settings import config_file, config_path, read_config
 from proxy.cli.setup import check
+from proxy.config.load import ConfigFile
 from proxy.config.problems import ConfigError
 from proxy.config.schema import Config
 from proxy.config.template import write_initial
@@ -22,7 +23,7 @@ from proxy.core.secret import Secret
 from proxy.gateway.directory import first_name
 from proxy.gateway.installation import NewSecrets
 from proxy.logs import Logs
-from proxy.store.errors import StoreError
+from proxy.store.errors import LedgerUnavailable, StoreError
 from proxy.store.lock import AlreadyRunning, InstanceLock
 from proxy.web.server import CannotListen, Hooks, Server, run, try_listening, tune_garbage_collection
 
@@ -38,7 +39,8 @@ def serve(args: argparse.Namespace, environ: Mapping[str, str]) -> Output | None
         return check(args, environ)
     if getattr(args, "init", False):
         _write_missing(config_path(args, environ))
-    config = load_config(args, environ)
+    file = config_file(args, environ)
+    config = read_config(file)
     lock = InstanceLock(config.database)
     try:
         lock.acquire(wait_s=LOCK_S)
@@ -48,8 +50,8 @@ def serve(args: argparse.Namespace, environ: Mapping[str, str]) -> Output | None
         raise CommandFailed(_unwritable(Path(error.filename), error), status=2) from None
     logs = Logs(config.log)
     try:
-        run(_serve(config, lock, logs))
-    except (StoreError, ConfigError, CannotListen) as error:
+        run(_serve(config, file, lock, logs))
+    except (StoreError, ConfigError, CannotListen, LedgerUnavailable) as error:
         raise CommandFailed(str(error), status=2) from None
     finally:
         lock.release()
@@ -57,12 +59,16 @@ def serve(args: argparse.Namespace, environ: Mapping[str, str]) -> Output | None
     return None
 
 
-async def _serve(config: Config, lock: InstanceLock, logs: Logs) -> None:
+async def _serve(config: Config, file: ConfigFile, lock: InstanceLock, logs: Logs) -> None:
     # Before keys are made and shown, which a failing start would seem to have spoilt.
     await try_listening(config.server)
-    app = await App.open(config, logs.exchange)
-    # Shown before anything else can fail: nobody could ever read them again.
-    made = await app.first_secrets()
+    app = await App.open(config, logs.exchange, file)
+    try:
+        # Shown before anything else can fail: nobody could ever read them again.
+        made = await app.first_secrets()
+    except BaseException:
+        await app.close()  # its threads would keep the process from ending
+        raise
     _show_secrets(made)
 
     def started(host: str, port: int) -> None:
@@ -73,9 +79,13 @@ async def _serve(config: Config, lock: InstanceLock, logs: Logs) -> None:
             _say(example(url, made.api_key, first_name(app.gateway.current())))
         tune_garbage_collection()
 
-    hooks = Hooks(started, app.gateway.stop, app.gateway.end_all, app.close)
+    hooks = Hooks(started, app.gateway.stop, app.gateway.end_all, app.close, app.reloader.request)
+    server = Server(app.asgi, config.server, hooks)
+    app.reloader.follow(lambda config: server.apply(config.server))
+    app.reloader.follow(lambda config: logs.apply(config.log))
+    app.reloader.watch()
     try:
-        await Server(app.asgi, config.server, hooks).serve()
+        await server.serve()
     except CannotListen:
         await app.close()
         raise

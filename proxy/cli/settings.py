@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from proxy.cli.errors import CommandFailed
-from proxy.config.load import load
+from proxy.config.load import ConfigFile
 from proxy.config.problems import ConfigError
 from proxy.config.schema import Config
 
@@ -18,17 +18,20 @@ def config_path(args: argparse.Namespace, environ: Mapping[str, str]) -> Path:
     return Path(args.config or environ.get(VARIABLE) or DEFAULT_FILE)
 
 
-def load_config(args: argparse.Namespace, environ: Mapping[str, str]) -> Config:
-    """Return the configuration, with the host and port of the command line.
+def config_file(args: argparse.Namespace, environ: Mapping[str, str]) -> ConfigFile:
+    """Return the file of `config_path`, with the host and port of the command line."""
+    host, port = getattr(args, "host", None), getattr(args, "port", None)
+    return ConfigFile(config_path(args, environ), environ, host=host, port=port)
 
-    Raises CommandFailed (2) when it is missing or wrong.
-    """
+
+def load_config(args: argparse.Namespace, environ: Mapping[str, str]) -> Config:
+    """Return the configuration. Raises CommandFailed (2) when it is missing or wrong."""
+    return read_config(config_file(args, environ))
+
+
+def read_config(file: ConfigFile) -> Config:
+    """Return the configuration in a file. Raises CommandFailed (2) when it is missing or wrong."""
     try:
-        return load(
-            config_path(args, environ),
-            environ,
-            host=getattr(args, "host", None),
-            port=getattr(args, "port", None),
-        )
+        return file.read()
     except ConfigError as error:
         raise CommandFailed(str(error), status=2) from None

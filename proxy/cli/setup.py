@@ -1,6 +1,7 @@
 """`init` and `check`: what is done before serving."""
 
 import argparse
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from proxy.cli.settings import config_path, load_config
 from proxy.config.check import Findings, RouteState, findings
 from proxy.config.jsonschema import json_schema
 from proxy.config.template import write_initial
+from proxy.gateway.price_imports import catalogue_of
+from proxy.store.funds import accounts_without_funds
+from proxy.store.prices import imported_into
 
 
 def init(args: argparse.Namespace, environ: Mapping[str, str]) -> Output:
@@ -30,7 +34,9 @@ def check(args: argparse.Namespace, environ: Mapping[str, str]) -> Output:
     if getattr(args, "schema", False):
         return Output(json_schema())
     config = load_config(args, environ)
-    found = findings(config)
+    now_ms = int(time.time() * 1000)
+    without_funds = accounts_without_funds(config.database, now_ms, config.billing.credit_limit_nanos)
+    found = findings(config, catalogue_of(imported_into(config.database)), without_funds)
     return Output(found.as_json(), f"{config.path} is valid.\n\n{_described(found)}")
 
 

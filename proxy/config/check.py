@@ -1,18 +1,16 @@
 """What `check` tells about a valid configuration: who would answer what, and what looks wrong."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from proxy.config.catalogue import NOTHING_IMPORTED, Catalogue
+from proxy.config.facts import Facts
 from proxy.config.problems import dotted
 from proxy.config.rules import resolve, serves, unknown
 from proxy.config.schema import Config, Provider
 from proxy.config.urls import host_of, is_private
-from proxy.core.pricing import Price
 from proxy.core.routing import Deployment, Model
-
-#: Returns the price of a preset's model by the built-in table, None where it holds none.
-ListPrice = Callable[[str, str], Price | None]
 
 # Other headers are secrets to us, but harmless in clear: HTTP-Referer, for example.
 _TELLING = ("auth", "key", "token", "secret", "cookie")
@@ -46,7 +44,7 @@ class RouteState:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`kind` is unpriced, free_output, key_in_clear, unreachable or plain_http."""
+    """`kind` is unpriced, free_output, key_in_clear, unreachable, plain_http or no_funds."""
 
     kind: str
     line: int | None
@@ -64,19 +62,28 @@ class Findings:
         return asdict(self)
 
 
-def findings(config: Config, list_price: ListPrice = lambda _preset, _model: None) -> Findings:
-    """Return what there is to say about a configuration; accounts are not looked at."""
+def findings(
+    config: Config, imported: Catalogue = NOTHING_IMPORTED, without_funds: Iterable[str] = ()
+) -> Findings:
+    """Return what there is to say about a configuration.
+
+    Of the database come `imported`, the price lists that it holds, and `without_funds`, the accounts
+    that have none.
+    """
+    facts = Facts(config, imported)
     routes = tuple(
-        _route_state(model, deployment, config, list_price)
+        _route_state(model, deployment, config, facts)
         for model in config.models.values()
         for deployment in model.deployments
     )
     found = (
-        *_unpriced(config, list_price),
+        *_unpriced(config, facts),
+        *_without_rate(config, facts),
         *_free_output(config),
         *_in_clear(config),
         *_unreachable(config),
         *_plain_http(config),
+        *_no_funds(config, without_funds),
     )
     return Findings(
         tuple(map(_provider_state, config.providers.values())),
@@ -102,7 +109,7 @@ def _why_inactive(provider: Provider) -> str:
     return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} empty"
 
 
-def _route_state(model: Model, deployment: Deployment, config: Config, list_price: ListPrice) -> RouteState:
+def _route_state(model: Model, deployment: Deployment, config: Config, facts: Facts) -> RouteState:
     return RouteState(
         model.name,
         deployment.provider,
@@ -110,26 +117,38 @@ def _route_state(model: Model, deployment: Deployment, config: Config, list_pric
         deployment.priority,
         deployment.weight,
         _why_skipped(deployment, config) is None,
-        _is_priced(model, deployment, config, list_price),
+        _is_priced(model, deployment, config, facts),
     )
 
 
-def _is_priced(model: Model, deployment: Deployment, config: Config, list_price: ListPrice) -> bool | None:
+def _is_priced(model: Model, deployment: Deployment, config: Config, facts: Facts) -> bool | None:
     provider = config.providers[deployment.provider]
     if deployment.price or model.price or provider.free:
         return True
     if "*" in deployment.model:
         return None
-    return list_price(provider.preset or "", deployment.model) is not None
+    return facts.of(deployment.provider, deployment.model).offer is not None
 
 
-def _unpriced(config: Config, list_price: ListPrice) -> Iterator[Finding]:
+def _unpriced(config: Config, facts: Facts) -> Iterator[Finding]:
     effect = "requests are refused" if config.billing.unpriced == "reject" else "it counts as free"
     for name, model in config.models.items():
         for index, route in enumerate(model.deployments):
-            if _is_priced(model, route, config, list_price) is False:
-                message = f"{route.provider}/{route.model} has no price: {effect}"
+            if _is_priced(model, route, config, facts) is False:
+                currency = facts.of(route.provider, route.model).without_rate
+                why = f"a price in {currency}, without a rate" if currency else "no price"
+                message = f"{route.provider}/{route.model} has {why}: {effect}"
                 yield _finding(config, "unpriced", message, "models", name, "routes", index)
+
+
+def _without_rate(config: Config, facts: Facts) -> Iterator[Finding]:
+    for name, provider in config.providers.items():
+        for currency in sorted(facts.without_rate(name)) if provider.active else ():
+            message = (
+                f"its price list is in {currency}, and counts only with billing.exchange_rates: "
+                f"{{{currency}: …}}, what 1 {currency} is worth in {config.billing.currency}"
+            )
+            yield _finding(config, "unpriced", message, "providers", name)
 
 
 def _free_output(config: Config) -> Iterator[Finding]:
@@ -194,6 +213,13 @@ def _plain_http(config: Config) -> Iterator[Finding]:
                 message = "keys and prompts travel unencrypted to a public host: use https://"
                 yield _finding(config, "plain_http", message, "providers", provider.name, key)
                 break
+
+
+def _no_funds(config: Config, accounts: Iterable[str]) -> Iterator[Finding]:
+    if config.billing.mode == "prepaid":
+        for account in accounts:
+            message = f"the account {account} has no funds: only what is free answers it"
+            yield _finding(config, "no_funds", message, "billing", "mode")
 
 
 def _finding(config: Config, kind: str, message: str, *path: str | int) -> Finding:

@@ -23,7 +23,8 @@ from proxy.config.scalars import (
     SecretText,
     Text,
 )
-from proxy.config.schema import REPAIRS, LimitDefaults, Log, Metrics, Overrides, Server, Timeouts
+from proxy.config.schema import REPAIRS, LimitDefaults, Log, Metrics, Server, Timeouts
+from proxy.core.rewrite import Overrides
 
 Given = dict[str, Any]
 
@@ -112,6 +113,13 @@ _PLAN = Record[Given](
 
 _URL = Text("a URL", urls.base_url)
 
+_OVERRIDES = Record(
+    Overrides,
+    set=Key(MapOf(values.member, Json()), "Members set in every request body.", {}),
+    default=Key(MapOf(values.member, Json()), "Members set where the client sent none.", {}),
+    remove=Key(ListOf(Text("a member", values.member)), "Members removed from every body.", []),
+)
+
 _PROVIDER = Record[Given](
     dict,
     preset=Key(
@@ -170,15 +178,7 @@ _PROVIDER = Record[Given](
         "Time limits of one attempt.",
     ),
     repair=Key(ListOf(Choice(*REPAIRS)), "Oddities to mend in answers; by default the preset's."),
-    overrides=Key(
-        Record(
-            Overrides,
-            set=Key(MapOf(values.member, Json()), "Members set in every request body.", {}),
-            default=Key(MapOf(values.member, Json()), "Members set where the client sent none.", {}),
-            remove=Key(ListOf(Text("a member", values.member)), "Members removed from every body.", []),
-        ),
-        "Changes to every request body.",
-    ),
+    overrides=Key(_OVERRIDES, "Changes to every request body."),
 )
 
 _AMOUNTS = {
@@ -217,6 +217,7 @@ _ROUTE = Either(
         priority=Key(Integer(0, 1000), "Lower is tried first.", 1),
         weight=Key(Integer(1, 1000), "Share among routes of one priority.", 1),
         price=Key(_PRICE, "Price on this route, instead of the model's."),
+        overrides=Key(_OVERRIDES, "Changes to request bodies on this route, after the provider's."),
     ),
 )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from proxy.config.description import FILE
+from proxy.config.files import Files
 from proxy.config.models import complete_model
 from proxy.config.nodes import Table, parse_yaml
 from proxy.config.plans import complete_plan
@@ -32,26 +33,63 @@ Given = Mapping[str, Any]
 MAX_BYTES = 1 << 20
 
 
+class ConfigFile:
+    """A configuration file, which may be read again. `host` and `port` take the place of its own."""
+
+    def __init__(
+        self, path: Path, environ: Mapping[str, str], *, host: str | None = None, port: int | None = None
+    ) -> None:
+        self.path = path
+        self._environ = environ
+        self._host = host
+        self._port = port
+        self._files = Files()
+
+    def read(self) -> Config:
+        """Return the configuration. Raises ConfigError."""
+        self._files = Files()
+        return load(self.path, self._environ, host=self._host, port=self._port, files=self._files)
+
+    def changed(self) -> bool:
+        """Return whether the file, or one that it names, has changed since it was last read."""
+        return self._files.look() != self._files.stamps
+
+    def look(self) -> object:
+        """Return how its files look now; something else once one of them changes."""
+        return self._files.look()
+
+
 def load(
-    path: Path, environ: Mapping[str, str], *, host: str | None = None, port: int | None = None
+    path: Path,
+    environ: Mapping[str, str],
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    files: Files | None = None,
 ) -> Config:
     """Return the configuration in a file; `host` and `port` take the place of the file's.
 
-    Raises ConfigError.
+    `files` is told which files were read. Raises ConfigError.
     """
+    files = files or Files()
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = files.read(path, MAX_BYTES + 1)
     except FileNotFoundError:
         command = f"python -m proxy init{'' if path.name == 'config.yaml' else f' {path}'}"
         raise _whole_file(path, f"there is no such file; to write one, run `{command}`") from None
     except OSError as error:
         raise _whole_file(path, f"cannot be read: {error.strerror}") from None
-    return parse(data, path, environ, host=host, port=port)
+    return parse(data, path, environ, host=host, port=port, files=files)
 
 
 def parse(
-    data: bytes, path: Path, environ: Mapping[str, str], *, host: str | None = None, port: int | None = None
+    data: bytes,
+    path: Path,
+    environ: Mapping[str, str],
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    files: Files | None = None,
 ) -> Config:
     """Return the configuration in `data`, the content of the file `path`.
 
@@ -60,7 +98,7 @@ def parse(
     if len(data) > MAX_BYTES:
         raise _whole_file(path, f"larger than {MAX_BYTES >> 20} MiB")
     path = path.absolute()
-    references = References(_text(data, path), environ, path.parent)
+    references = References(_text(data, path), environ, path.parent, files)
     reading = Reading(references)
     try:
         given = FILE.read(_document(references.hidden), (), reading)

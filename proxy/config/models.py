@@ -51,6 +51,7 @@ def _deployment(name: str, route: str | Given, billing: Billing) -> Deployment:
         route.get("priority", 1),
         route.get("weight", 1),
         _price(route, billing),
+        route.get("overrides"),
     )
     if "*" in deployment.model and "*" not in name:
         raise Wrong("only a route of a model with * can hold one: it stands for what was matched")

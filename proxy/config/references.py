@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from proxy.config.files import Files
 from proxy.config.problems import named, quoted
 
 _REFERENCE = re.compile(r"\$\{[^}\r\n]*\}")
@@ -38,9 +39,13 @@ class Value:
 class References:
     """The references of one file. `hidden` is its text with a mark in the place of each."""
 
-    def __init__(self, text: str, environ: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, text: str, environ: Mapping[str, str], folder: Path, files: Files | None = None
+    ) -> None:
+        """`files` reads, and remembers, what `file:` names."""
         self._environ = environ
         self._folder = folder
+        self._files = files or Files()
         # A word that is plain text anywhere in YAML, and that the file does not hold.
         self._word = "ref"
         while self._word in text:
@@ -66,7 +71,7 @@ class References:
         if not text.startswith(_FILE):
             return self.replaced(text)
         path = self._folder / self.replaced(text.removeprefix(_FILE)).text
-        return Value(_file_text(path), source=named(path), whole=True)
+        return Value(_file_text(path, self._files), source=named(path), whole=True)
 
     def replaced(self, text: str) -> Value:
         """Return a parsed scalar with its variables replaced; `file:` is ordinary text here."""
@@ -112,11 +117,10 @@ def _utf8(value: str, name: str) -> str:
     return value
 
 
-def _file_text(path: Path) -> str:
+def _file_text(path: Path, files: Files) -> str:
     """Return the text of a small file, without the line break at its end. Raises ValueError."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+        data = files.read(path, MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         reason = error.strerror if isinstance(error, OSError) else error
         raise ValueError(f"{named(path)} cannot be read: {reason}") from None

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from proxy.core.entities import Limits
 from proxy.core.pricing import ONE, Ratio
+from proxy.core.rewrite import Overrides
 from proxy.core.routing import Model
 from proxy.core.secret import Secret
 
@@ -94,15 +95,6 @@ class Timeouts:
     first_byte_s: float | None = None
     idle_s: float = 120
     total_s: float = 1800
-
-
-@dataclass(frozen=True, slots=True)
-class Overrides:
-    """Changes to every request body sent to a provider; values are JSON of any depth."""
-
-    set: Mapping[str, object] = field(default_factory=dict)
-    default: Mapping[str, object] = field(default_factory=dict)
-    remove: tuple[str, ...] = ()
 
 
 #: What `Provider.repair` may name, and what each does to answers; nothing is done unasked.

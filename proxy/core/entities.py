@@ -132,6 +132,37 @@ class Attempt(msgspec.Struct, frozen=True):
     total_ms: float | None = None
 
 
+class EntryKind(StrEnum):
+    """Why a balance changed. docs/billing.md, "The ledger" """
+
+    TOPUP = "topup"
+    GRANT = "grant"
+    SUBSCRIBE = "subscribe"
+    CHARGE = "charge"
+    REFUND = "refund"
+    ADJUST = "adjust"
+    EXPIRE = "expire"
+
+
+class LedgerEntry(msgspec.Struct, frozen=True):
+    """One change of one balance; never changed itself.
+
+    `fund` is `wallet`, `subscription` or `grant:ID`. `amount` and `balance_after` are nanos, of a
+    grant LLM tokens; what is taken is negative.
+    """
+
+    id: int
+    created_ms: int
+    account: str
+    kind: EntryKind
+    fund: str
+    amount: int
+    balance_after: int
+    exchange: str | None
+    actor: str
+    note: str | None
+
+
 class AdmittedExchange(msgspec.Struct, frozen=True):
     """What is known of an exchange at admission: the row that a crash would leave behind."""
 
@@ -176,3 +207,7 @@ class UsageRecord(msgspec.Struct, frozen=True):
     price: Mapping[str, str] | None
     attempts: tuple[Attempt, ...]
     timings: Mapping[str, float]  # milliseconds
+    #: What funds paid of it: LLM tokens of grants, and nanos. Set by the ledger, in the same transaction.
+    paid_tokens: int = 0
+    paid_subscription_nanos: int = 0
+    paid_wallet_nanos: int = 0

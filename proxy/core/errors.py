@@ -158,6 +158,20 @@ class UpstreamFailure(SluiceError):
     #: Set by the transport.
     progress = Progress.NOT_CONNECTED
 
+    def again(self, retry_after_s: float) -> "UpstreamFailure":
+        """Return the same failure for another request, which need not be sent to learn of it."""
+        repeated = type(self)(
+            self.code,
+            self.message,
+            param=self.param,
+            status=self.status,
+            retry_after_s=retry_after_s or self.retry_after_s,
+            should_retry=self.should_retry,
+            details=self.details,
+        )
+        repeated.error_class = self.error_class
+        return repeated
+
 
 class UpstreamError(UpstreamFailure):
     status = 502

@@ -1,6 +1,7 @@
 """The few changes that a request body undergoes on its way to a provider; docs/api.md lists them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -13,6 +14,15 @@ _LEAST_BUDGET = 1024
 _encode = msgspec.json.encode
 _TRUE = msgspec.Raw(b"true")
 _ASK_FOR_USAGE = msgspec.Raw(b'{"include_usage":true}')
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """Configured changes to every request body; values are JSON of any depth, and whole members."""
+
+    set: Mapping[str, object] = field(default_factory=dict)
+    default: Mapping[str, object] = field(default_factory=dict)
+    remove: tuple[str, ...] = ()
 
 
 def ask_for_usage(members: dict[str, msgspec.Raw]) -> None:
@@ -71,20 +81,14 @@ def fit_thinking(members: dict[str, msgspec.Raw], max_tokens: int) -> None:
         members["thinking"] = msgspec.Raw(_encode(thinking))
 
 
-def apply_overrides(
-    members: dict[str, msgspec.Raw],
-    *,
-    set: Mapping[str, object],
-    default: Mapping[str, object],
-    remove: tuple[str, ...],
-) -> None:
-    """Apply a provider's configured overrides: remove, then default, then set."""
-    for name in remove:
+def apply_overrides(members: dict[str, msgspec.Raw], overrides: Overrides) -> None:
+    """Apply the configured overrides of a provider or a route: remove, then default, then set."""
+    for name in overrides.remove:
         members.pop(name, None)
-    for name, value in default.items():
+    for name, value in overrides.default.items():
         if name not in members:
             members[name] = msgspec.Raw(_encode(value))
-    for name, value in set.items():
+    for name, value in overrides.set.items():
         members[name] = msgspec.Raw(_encode(value))
 
 

@@ -7,20 +7,22 @@ docs/configuration.md, "Models and names"
 import difflib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from proxy.core.errors import BadRequest, RequestRefused, SluiceError
 from proxy.core.globs import Globs, allows, star_part
 from proxy.core.pricing import Price
 from proxy.core.quoting import quoted
+from proxy.core.rewrite import Overrides
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """One provider's one upstream model. `model` may still hold `*`, filled in by resolution.
 
-    `price` overrides the model's for this route alone.
+    `price` takes the place of the model's for this route alone. `overrides` are applied to the body
+    after the provider's own.
     """
 
     provider: str
@@ -28,6 +30,7 @@ class Deployment:
     priority: int = 1
     weight: int = 1
     price: Price | None = None
+    overrides: Overrides | None = field(default=None, hash=False)  # it holds mappings
 
 
 @dataclass(frozen=True, slots=True)

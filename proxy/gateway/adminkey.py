@@ -10,6 +10,8 @@ from proxy.store.settings import SettingStore
 
 PREFIX = "sk-admin-"
 DIGEST_SETTING = "admin_key_digest"
+#: Who has the admin key, and a command of the same system user.
+ADMIN, LOCAL = "admin", "local"
 
 
 class AdminKey:
@@ -44,6 +46,10 @@ class AdminKey:
         """Return whether this is the admin key itself."""
         expected = self._configured or self._stored
         return expected is not None and hmac.compare_digest(key_digest(presented), expected)
+
+    def actor(self, presented: bytes) -> str:
+        """Return who it is that was let in with this, in a word for the ledger."""
+        return ADMIN if self.is_admin_key(presented) else LOCAL
 
     def configure(self, configured: Secret | None) -> None:
         """Take the admin key of a reloaded configuration; without one the generated key holds again."""

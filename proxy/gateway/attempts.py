@@ -32,27 +32,30 @@ class AttemptLog:
         """The try is over, with an error code if it failed; ending it again changes nothing."""
         if self._current is None:
             return
-        provider, model, provider_key = self._current
+        self._done.append(self._attempt(self._current, error))
         self._current = None
-        self._done.append(
-            Attempt(
-                provider,
-                model,
-                provider_key,
-                self._started_ms,
-                self._status,
-                error,
-                self._first_byte_ms,
-                self._elapsed_ms(),
-            )
-        )
 
     @property
     def count(self) -> int:
         return len(self._done) + (self._current is not None)
 
     def attempts(self) -> tuple[Attempt, ...]:
-        return tuple(self._done)
+        """Return all tries; the one that runs as if it ended now."""
+        running = () if self._current is None else (self._attempt(self._current, None),)
+        return (*self._done, *running)
+
+    def _attempt(self, tried: tuple[str, str, str | None], error: str | None) -> Attempt:
+        provider, model, provider_key = tried
+        return Attempt(
+            provider,
+            model,
+            provider_key,
+            self._started_ms,
+            self._status,
+            error,
+            self._first_byte_ms,
+            self._elapsed_ms(),
+        )
 
     def _elapsed_ms(self) -> float:
         return (self._clock.monotonic_ns() - self._started_ns) // 1000 / 1000

@@ -6,7 +6,8 @@ import msgspec
 
 from proxy.config.schema import Provider
 from proxy.core import jsonbody, rewrite
-from proxy.gateway.admission import Admitted, Candidate
+from proxy.gateway.admission import Admitted
+from proxy.gateway.costing import Candidate
 from proxy.upstream.client import BodyFile
 
 # What Messages demands where neither the client nor the model's `max_output` says a length.
@@ -64,19 +65,22 @@ def _finished(
     if ask_usage and endpoint in _CHAT_STREAMS:
         rewrite.ask_for_usage(members)
     if admitted.request.endpoint.generates:
-        _clamp(members, admitted, provider, endpoint)
-    overrides = provider.overrides
-    if overrides.set or overrides.default or overrides.remove:
-        rewrite.apply_overrides(
-            members, set=overrides.set, default=overrides.default, remove=overrides.remove
-        )
+        _clamp(members, admitted, candidate, provider, endpoint)
+    rewrite.apply_overrides(members, provider.overrides)
+    if candidate.deployment.overrides is not None:
+        rewrite.apply_overrides(members, candidate.deployment.overrides)
     return jsonbody.encode(members)
 
 
-def _clamp(members: dict[str, msgspec.Raw], admitted: Admitted, provider: Provider, endpoint: str) -> None:
+def _clamp(
+    members: dict[str, msgspec.Raw],
+    admitted: Admitted,
+    candidate: Candidate,
+    provider: Provider,
+    endpoint: str,
+) -> None:
     """Hold the length to the bounds of the model and of the key, and say one where there must be one."""
-    model = admitted.resolution.model
-    of_model = model.max_output if model is not None else None
+    of_model = admitted.snapshot.max_output_of(candidate.model, candidate.deployment)
     of_key = admitted.key.limits.max_output
     ceiling = min((bound for bound in (of_model, of_key) if bound is not None), default=None)
     fill = ceiling if of_key is not None else None

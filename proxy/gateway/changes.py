@@ -90,7 +90,7 @@ def changed_key(key: ApiKey, fields: KeyFields) -> ApiKey:
         name: given[name] for name in ("name", "account", "enabled", "models", "providers") if name in given
     }
     if "name" in values:
-        _check_printable(values["name"], "name")
+        check_printable(values["name"], "name")
     if "ips" in given:
         values["ips"] = given["ips"]
         _check_networks(given["ips"] or ())
@@ -99,7 +99,7 @@ def changed_key(key: ApiKey, fields: KeyFields) -> ApiKey:
     if "quota" in given:
         values["quota"] = _changed_quota(key.quota, given["quota"])
     if "expires_at" in given:
-        values["expires_ms"] = _moment(given["expires_at"], "expires_at")
+        values["expires_ms"] = moment_ms(given["expires_at"], "expires_at")
     return replace(key, **values)
 
 
@@ -109,9 +109,9 @@ def changed_account(account: Account, fields: AccountChange) -> Account:
 
 def check_account_name(name: str) -> None:
     """Raise BadRequest for a name that cannot stand in a path, or not be told from another."""
-    _check_printable(name, "name")
+    check_printable(name, "name")
     if "/" in name or name in (".", "..") or name != name.strip():
-        raise _invalid("name", "an account's name has no slash, and no space at its ends")
+        raise invalid("name", "an account's name has no slash, and no space at its ends")
 
 
 def _given(fields: Struct) -> dict[str, Any]:
@@ -128,32 +128,38 @@ def _changed_quota(quota: Quota | None, fields: QuotaFields | None) -> Quota | N
     values: Mapping[str, Any] = asdict(quota) if quota else {}
     given = _given(fields)
     if "amount" in given:
-        values = {**values, "amount_nanos": _amount(given["amount"], "quota.amount")}
+        values = {**values, "amount_nanos": _quota_nanos(given["amount"])}
     if "period" in given:
         if given["period"] not in PERIODS:
-            raise _invalid("quota.period", f"must be one of {', '.join(PERIODS)}")
+            raise invalid("quota.period", f"must be one of {', '.join(PERIODS)}")
         values = {**values, "period": given["period"]}
     for member, name in (("amount_nanos", "amount"), ("period", "period")):
         if member not in values:
-            raise _invalid(f"quota.{name}", "is required")
+            raise invalid(f"quota.{name}", "is required")
     return Quota(**values)
 
 
-def _amount(value: str | int, param: str) -> int:
+def amount_nanos(value: str | int, param: str) -> int:
+    """Return an amount, decimal text or a whole number, in nanos. Raises BadRequest, naming the member."""
     try:
-        nanos = parse_amount(str(value))
+        return parse_amount(str(value))
     except ValueError as error:
-        raise _invalid(param, str(error)) from None
+        raise invalid(param, str(error)) from None
+
+
+def _quota_nanos(value: str | int) -> int:
+    nanos = amount_nanos(value, "quota.amount")
     if nanos < 0:
-        raise _invalid(param, "must not be below zero")
+        raise invalid("quota.amount", "must not be below zero")
     return nanos
 
 
-def _moment(text: str | None, param: str) -> int | None:
+def moment_ms(text: str | None, param: str) -> int | None:
+    """Return an RFC 3339 time in Unix milliseconds. Raises BadRequest, naming the member."""
     try:
         return None if text is None else parse_moment(text)
     except ValueError as error:
-        raise _invalid(param, str(error)) from None
+        raise invalid(param, str(error)) from None
 
 
 def _check_networks(blocks: tuple[str, ...]) -> None:
@@ -161,13 +167,15 @@ def _check_networks(blocks: tuple[str, ...]) -> None:
         try:
             ip_network(block)
         except ValueError as error:
-            raise _invalid(f"ips[{index}]", f"{error}; write an address or a block like 10.0.0.0/8") from None
+            raise invalid(f"ips[{index}]", f"{error}; write an address or a block like 10.0.0.0/8") from None
 
 
-def _check_printable(text: str, param: str) -> None:
+def check_printable(text: str, param: str) -> None:
+    """Raise BadRequest for text that is empty, or could command a terminal."""
     if not text.isprintable() or not text.strip():
-        raise _invalid(param, "must be printable text")
+        raise invalid(param, "must be printable text")
 
 
-def _invalid(param: str, message: str) -> BadRequest:
+def invalid(param: str, message: str) -> BadRequest:
+    """Return the error of a member."""
     return BadRequest("invalid_value", f"{param}: {message}.", param=param)

@@ -19,7 +19,12 @@ class Clock:
     """Wall and monotonic time, and the current day of the configured zone."""
 
     def __init__(self, zone: tzinfo) -> None:
-        self._zone = zone
+        self.zone = zone
+        self._day = day_at(self.time_s(), zone)
+
+    def move_to(self, zone: tzinfo) -> None:
+        """Count days in another zone from now on."""
+        self.zone = zone
         self._day = day_at(self.time_s(), zone)
 
     def time_s(self) -> float:
@@ -43,5 +48,5 @@ class Clock:
     def _day_at(self, now: float) -> Day:
         day = self._day
         if not day.start_s <= now < day.end_s:
-            day = self._day = day_at(now, self._zone)
+            day = self._day = day_at(now, self.zone)
         return day

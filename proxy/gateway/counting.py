@@ -8,7 +8,7 @@ from proxy.dialects import own_marks
 from proxy.gateway.request import ClientRequest
 from proxy.upstream.client import UpstreamClient
 from proxy.upstream.failures import failure_from
-from proxy.upstream.providers import ProviderClient
+from proxy.upstream.providers import ProviderClient, UpstreamKey
 
 MAX_BODY = 64 * 1024
 
@@ -18,7 +18,7 @@ class _Count(msgspec.Struct):
 
 
 async def count_upstream(
-    request: ClientRequest, model: str, provider: ProviderClient, client: UpstreamClient
+    request: ClientRequest, model: str, provider: ProviderClient, key: UpstreamKey, client: UpstreamClient
 ) -> int:
     """Return the provider's own count. Raises UpstreamFailure."""
     changed = own_marks.without(request.members, request.endpoint.path, model)
@@ -26,7 +26,7 @@ async def count_upstream(
     response = await provider.send(
         client,
         request.endpoint.path,
-        provider.next_key(),
+        key,
         request.headers,
         body,
         stream=False,

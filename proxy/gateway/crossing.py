@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from proxy.core.estimation import OutputCounter
 from proxy.core.tokenizers import family_of
-from proxy.gateway.admission import Admitted, Candidate
+from proxy.gateway.admission import Admitted
+from proxy.gateway.costing import Candidate
 from proxy.gateway.quirks import Quirks
 from proxy.gateway.reasoning import ReasoningMemory
 from proxy.gateway.repair import Repair

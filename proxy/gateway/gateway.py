@@ -1,21 +1,27 @@
 """Holds the exchanges that run, and begins and ends them."""
 
 import asyncio
+from typing import Any
 
 from proxy.config.schema import Config
 from proxy.core.entities import Finish
 from proxy.core.errors import BadRequest, SluiceError, Unavailable, UpstreamFailure, UpstreamRefused
-from proxy.gateway.admission import Admitted, candidates_of, check
+from proxy.gateway.admission import Admitted, candidates_of, check, fallbacks_of
 from proxy.gateway.counting import count_upstream
+from proxy.gateway.dryrun import report
 from proxy.gateway.exchange import Exchange, Services
+from proxy.gateway.explaining import left_out, tried_in_order
 from proxy.gateway.keystate import KeyState
 from proxy.gateway.passages import Prepared, prepare
-from proxy.gateway.request import ClientRequest
+from proxy.gateway.planning import Plan, options_of
+from proxy.gateway.request import CHAT, ClientRequest
+from proxy.gateway.router import Route
 from proxy.gateway.sink import Sink
 from proxy.gateway.snapshot import Snapshot
 from proxy.store.errors import LedgerUnavailable
 from proxy.store.writer import Writer
 from proxy.upstream.modellist import list_models
+from proxy.upstream.providers import ProviderClient
 
 TICK_S = 1.0
 
@@ -47,32 +53,62 @@ class Gateway:
     def running(self) -> int:
         return len(self._running)
 
-    def admit(self, request: ClientRequest, key: KeyState, request_id: str) -> tuple[Admitted, Prepared]:
-        """Let a request in; return it with what the first candidate is sent.
+    def admit(
+        self, request: ClientRequest, key: KeyState, request_id: str
+    ) -> tuple[Admitted, Route, Prepared]:
+        """Let a request in; return it with its way, and what the first on it is sent.
 
         The key is looked at once more: it may have been revoked while the body was read.
 
         Raises what `check_open`, `KeyState.check`, `admission.check` and `passages.prepare` raise;
         then nothing was taken.
         """
+        admitted = self._checked(request, key, request_id)
+        route = self.services.router.route(admitted)
+        prepared = self._prepare_first(admitted, route.plan)
+        admitted.take()
+        return admitted, route, prepared
+
+    def dry_run(self, request: ClientRequest, key: KeyState, request_id: str) -> dict[str, Any]:
+        """Return, as JSON values, what would become of a request; it is neither let in nor sent.
+
+        Raises what `admit` raises.
+        """
+        admitted = self._checked(request, key, request_id)
+        services = self.services
+        plan = services.router.route(admitted).plan
+        return report(admitted, plan, services.router.fleet, services.passing, services.clock)
+
+    def explain(self, model: str, provider: str | None, key: KeyState) -> dict[str, Any]:
+        """Return who would be asked for a model by a key, as things stand. Raises as `candidates_of`."""
+        request = ClientRequest(CHAT, [], model, False, provider)
+        resolution, candidates = candidates_of(request, key, self.snapshot)
+        router = self.services.router
+        others = fallbacks_of(request, key, self.snapshot, resolution, self.snapshot.config.fallbacks)
+        options = options_of((*candidates, *others), self.snapshot, router.chance)
+        return {
+            "model": model,
+            "names": resolution.names,
+            "candidates": [
+                *tried_in_order(options, {}, router.fleet, self.services.clock),
+                *left_out(resolution, options, key, CHAT),
+            ],
+        }
+
+    def _checked(self, request: ClientRequest, key: KeyState, request_id: str) -> Admitted:
         self.check_open()
         key.check(self.services.clock.now_ms())
-        admitted = check(request, key, self.snapshot, self.services.clock, request_id)
-        prepared = self._prepare_first(admitted)
-        admitted.take()
-        return admitted, prepared
+        return check(request, key, self.snapshot, self.services.clock, request_id)
 
-    def _prepare_first(self, admitted: Admitted) -> Prepared:
-        """Prepare for the first candidate that can be asked at all; those before it are left out."""
+    def _prepare_first(self, admitted: Admitted, plan: Plan) -> Prepared:
+        """Prepare for the first deployment that can be asked at all; those before it are left out."""
         refused: SluiceError | None = None
-        for position, candidate in enumerate(admitted.candidates):
+        for candidate in plan.candidates:
             try:
-                prepared = prepare(admitted, candidate, self.services.passing)
+                return prepare(admitted, candidate, self.services.passing)
             except (BadRequest, UpstreamRefused) as refusal:
                 refused = refused or refusal
-            else:
-                admitted.candidates = admitted.candidates[position:]
-                return prepared
+                plan.leave_out(candidate)
         assert refused is not None, "there is at least one candidate"
         raise refused
 
@@ -83,9 +119,9 @@ class Gateway:
         if not self._writer.healthy:
             raise LedgerUnavailable()
 
-    async def list_models(self, provider: str) -> list[str]:
+    async def list_models(self, provider: ProviderClient) -> list[str]:
         """Return what a provider says when asked for its models. Raises UpstreamFailure."""
-        return await list_models(self.snapshot.providers[provider], self.services.client)
+        return await list_models(provider, self.services.client)
 
     async def count_tokens(self, request: ClientRequest, key: KeyState) -> int:
         """Return the input tokens of a Messages request: the provider's count, else our estimate.
@@ -95,19 +131,25 @@ class Gateway:
         """
         deployment = candidates_of(request, key, self.snapshot)[1][0].deployment
         provider = self.snapshot.providers[deployment.provider]
-        if not provider.supports(request.endpoint.path):
+        services = self.services
+        ours = services.router.fleet.ready_key(provider, deployment, services.clock.monotonic_ns())
+        if ours is None or not provider.supports(request.endpoint.path):
             return request.estimated_input(deployment.model)
         try:
-            return await count_upstream(request, deployment.model, provider, self.services.client)
+            key_there = self.services.router.fleet.ready_key(
+                provider, deployment, self.services.clock.monotonic_ns()
+            )
+            if key_there is None:
+                return request.estimated_input(deployment.model)
+            return await count_upstream(request, deployment.model, provider, key_there, self.services.client)
         except UpstreamFailure as failure:
             if failure.status == 400:
                 raise
             return request.estimated_input(deployment.model)
 
-    def begin(self, admitted: Admitted, first: Prepared, sink: Sink) -> Exchange:
+    def begin(self, admitted: Admitted, route: Route, first: Prepared, sink: Sink) -> Exchange:
         """Start the exchange of an admitted request."""
-        self.services.usage.admit(admitted.row())
-        exchange = Exchange(admitted, first, sink, self.services, self._ended)
+        exchange = Exchange(admitted, route, first, sink, self.services, self._ended)
         self._running.add(exchange)
         admitted.key.running.add(exchange)
         if self._ticking is None:
@@ -138,7 +180,13 @@ class Gateway:
     def _tick(self) -> None:
         self._ticking = None
         now_ns = self.services.clock.monotonic_ns()
+        noted = []
         for exchange in list(self._running):
             exchange.tick(now_ns)
+            progress = exchange.progress(now_ns)
+            if progress is not None:
+                noted.append(progress)
+        if noted:
+            self.services.usage.note(noted)
         if self._running:
             self._schedule_tick()

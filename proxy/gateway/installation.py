@@ -7,7 +7,8 @@ from proxy.config.schema import Config
 from proxy.core.secret import Secret
 from proxy.gateway.adminkey import AdminKey
 from proxy.gateway.keyring import Keyring, new_secret
-from proxy.gateway.management import DEFAULT_ACCOUNT, blank_key
+from proxy.gateway.management import DEFAULT_ACCOUNT, blank_key, give_signup_tokens
+from proxy.gateway.treasury import Treasury
 from proxy.store.settings import SettingStore
 
 CURRENCY_SETTING = "billing_currency"
@@ -24,11 +25,13 @@ class NewSecrets:
     api_key: Secret | None
 
 
-async def claim(keyring: Keyring, settings: SettingStore, config: Config) -> None:
+async def claim(
+    keyring: Keyring, treasury: Treasury, settings: SettingStore, config: Config, now_ms: int
+) -> None:
     """Fix, when a database is opened for the first time, what later starts must find unchanged.
 
-    That is the billing currency; the account `default` gets the plan of new accounts. At later
-    starts: raises ConfigError when the currency is another one.
+    That is the billing currency; the account `default` gets the plan and the tokens of new
+    accounts. At later starts: raises ConfigError when the currency is another one.
     """
     currency = await settings.get(CURRENCY_SETTING)
     if currency is not None:
@@ -38,6 +41,7 @@ async def claim(keyring: Keyring, settings: SettingStore, config: Config) -> Non
     if plan is not None:
         await keyring.change_account(DEFAULT_ACCOUNT, lambda account: replace(account, plan=plan))
     await settings.set(CURRENCY_SETTING, config.billing.currency)
+    await give_signup_tokens(treasury, DEFAULT_ACCOUNT, config, now_ms)
 
 
 def check_currency(fixed: str, config: Config) -> None:

@@ -5,7 +5,8 @@ Every change is committed first and holds from the next request on. docs/limits.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
@@ -14,17 +15,29 @@ from proxy.config.problems import ConfigError, Problem, hint
 from proxy.config.schema import Config, Plan
 from proxy.core.entities import Account, ApiKey
 from proxy.core.errors import AuthenticationFailed, BadRequest, SluiceError
+from proxy.core.periods import PERIODS
 from proxy.core.secret import Secret
 from proxy.gateway import adminkey
 from proxy.gateway.adminkey import AdminKey
 from proxy.gateway.clock import Clock
 from proxy.gateway.guessing import WrongKeys
 from proxy.gateway.keystate import FOREVER_MS, KeyState
+from proxy.gateway.treasury import Treasury
 from proxy.store.accounts import AccountStore
 from proxy.store.keys import KeyStore
 from proxy.store.usage import UsageStore
 
 PREFIX = "sk-sluice-"
+
+
+class PlansInUse(ConfigError):
+    """Accounts use plans that a configuration does not have; its text names both."""
+
+    @property
+    def discreet(self) -> str:
+        """What strangers may read: the plans, but not the accounts."""
+        plans = ", ".join(problem.path for problem in self.problems)
+        return f"{plans}: used by accounts; the log names them"
 
 
 class Credential(NamedTuple):
@@ -38,10 +51,17 @@ class Keyring:
     """Finds the key that a request presents, and changes keys and accounts."""
 
     def __init__(
-        self, keys: KeyStore, accounts: AccountStore, admin: AdminKey, config: Config, clock: Clock
+        self,
+        keys: KeyStore,
+        accounts: AccountStore,
+        treasury: Treasury,
+        admin: AdminKey,
+        config: Config,
+        clock: Clock,
     ) -> None:
         self._key_store = keys
         self._account_store = accounts
+        self._treasury = treasury
         self._admin = admin
         self._config = config
         self._clock = clock
@@ -51,9 +71,10 @@ class Keyring:
         self._wrong_keys = WrongKeys()
         # One change at a time: each is made to what the one before left.
         self._changing = asyncio.Lock()
+        treasury.on_plan_change = self.refresh
 
     async def load(self, usage: UsageStore) -> None:
-        """Load all keys and accounts, and what of the limits by day is consumed.
+        """Load all keys and accounts, and what of the limits by day and of the quotas is consumed.
 
         Raises ConfigError when an account uses a plan that the configuration does not have.
         """
@@ -61,9 +82,11 @@ class Keyring:
         self.check_plans(self._config)
         today = self._clock.today().name
         consumed = await usage.day_totals(today)
+        spent = await usage.spent(today)
         for stored in await self._key_store.load():
             state = self._new_state(stored.key)
             state.limiter.seed(today, *consumed.get(stored.key.id, (0, 0)))
+            state.spending.seed(today, spent.get(stored.key.id, (0,) * len(PERIODS)))
             for secret in stored.secrets:
                 expires_ms = FOREVER_MS if secret.expires_ms is None else secret.expires_ms
                 self._by_digest[secret.digest] = Credential(state, expires_ms)
@@ -178,7 +201,7 @@ class Keyring:
             return state
 
     async def _add_account(self, account: Account) -> None:
-        async with self._changing:
+        async with self._treasury.plan_use, self._changing:
             if account.name in self._accounts:
                 raise BadRequest(
                     "invalid_value", f"There is an account {account.name} already.", param="name"
@@ -188,22 +211,28 @@ class Keyring:
             self._accounts[account.name] = account
 
     async def _change_account(self, name: str, edit: Callable[[Account], Account]) -> Account:
-        async with self._changing:
+        async with self._treasury.plan_use, self._changing:
             account = edit(self._accounts[name])
             self._require_plan(account.plan)
             await self._account_store.replace(account)
             self._accounts[name] = account
-            self._refresh(state for state in self._states.values() if state.key.account == name)
+            self.refresh(name)
             return account
+
+    def refresh(self, account: str) -> None:
+        """Take a changed account, or another plan that holds for it."""
+        self._refresh(state for state in self._states.values() if state.key.account == account)
 
     # -- configuration
 
     def check_plans(self, config: Config) -> None:
-        """Raise ConfigError when accounts use plans that this configuration does not have."""
+        """Raise PlansInUse when accounts use plans that this configuration does not have."""
         users: dict[str, list[str]] = {}
+        now_ms = self._clock.now_ms()
         for account in self._accounts.values():
-            if account.plan is not None and account.plan not in config.plans:
-                users.setdefault(account.plan, []).append(account.name)
+            for plan in {account.plan, self._treasury.of(account.name).subscribed_plan(now_ms)}:
+                if plan is not None and plan not in config.plans:
+                    users.setdefault(plan, []).append(account.name)
         problems = [
             Problem(
                 config.line("plans") or 0, f"plans.{plan}", f"is used by accounts: {', '.join(names[:10])}"
@@ -211,14 +240,21 @@ class Keyring:
             for plan, names in users.items()
         ]
         if problems:
-            raise ConfigError(config.path.name, problems)
+            raise PlansInUse(config.path.name, problems)
 
-    async def apply(self, config: Config) -> None:
-        """Take the plans of a reloaded configuration. Raises ConfigError, then nothing has changed."""
-        async with self._changing:
+    @asynccontextmanager
+    async def applying(self, config: Config) -> AsyncIterator[None]:
+        """Take the plans of a reloaded configuration at the end of the block, in the same turn of the loop.
+
+        Until then no account takes another plan. Raises PlansInUse, then or from the block nothing
+        has changed.
+        """
+        async with self._treasury.plan_use:
             self.check_plans(config)
-            self._config = config
-            self._refresh(self._states.values())
+            yield
+            before, self._config = self._config.plans, config
+            changed = {name for name, plan in config.plans.items() if before.get(name) != plan}
+            self._refresh(state for state in self._states.values() if state.plan in changed)
 
     def flush_last_used(self) -> None:
         """Queue for the database which keys were used since the last call."""
@@ -232,16 +268,23 @@ class Keyring:
 
     def _new_state(self, key: ApiKey) -> KeyState:
         account = self._accounts[key.account]
-        state = KeyState(key, account, self._plan(account), self._clock.monotonic_ns())
+        funds = self._treasury.of(account.name)
+        state = KeyState(key, account, funds, self._plan(account), self._clock.monotonic_ns())
         self._states[key.id] = state
         return state
 
     def _update(self, state: KeyState, key: ApiKey) -> None:
         account = self._accounts[key.account]
-        state.update(key, account, self._plan(account), self._clock.monotonic_ns())
+        funds = self._treasury.of(account.name)
+        state.update(key, account, funds, self._plan(account), self._clock.monotonic_ns())
+
+    def plan_of(self, account: Account) -> str | None:
+        """Return the plan that holds for an account: its own, or that of a subscription that runs."""
+        return self._treasury.of(account.name).subscribed_plan(self._clock.now_ms()) or account.plan
 
     def _plan(self, account: Account) -> Plan | None:
-        return None if account.plan is None else self._config.plans[account.plan]
+        plan = self.plan_of(account)
+        return None if plan is None else self._config.plans[plan]
 
     def _require_plan(self, plan: str | None) -> None:
         plans = self._config.plans

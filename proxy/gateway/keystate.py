@@ -1,15 +1,20 @@
 """One API key as requests meet it: with its account, its plan, its buckets, what runs on it."""
 
+from dataclasses import dataclass
+from datetime import date, tzinfo
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Protocol
 
 from proxy.config.schema import Plan
 from proxy.core.buckets import KeyLimiter
-from proxy.core.entities import Account, ApiKey, Limits
+from proxy.core.entities import Account, ApiKey, Limits, Quota
 from proxy.core.errors import AuthenticationFailed, PermissionRefused, SluiceError
 from proxy.core.globs import Globs
 from proxy.core.moments import rfc3339
+from proxy.core.periods import period_of
 from proxy.core.pricing import Ratio
+from proxy.core.spending import Spending
+from proxy.gateway.funds import AccountFunds
 
 NO_PLAN = Plan("")
 FOREVER_MS = 1 << 62
@@ -20,6 +25,15 @@ class Revocable(Protocol):
 
     def revoke(self) -> None:
         """End within a second, because the key no longer holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaState:
+    """What a key has spent of its quota in the period that runs, and when that ends (never: None)."""
+
+    quota: Quota
+    spent_nanos: int
+    resets_ms: int | None
 
 
 class KeyState:
@@ -34,17 +48,24 @@ class KeyState:
         "_providers",
         "account",
         "discount",
+        "funds",
         "key",
         "last_used_ms",
         "limiter",
         "limits",
         "networks",
+        "plan",
         "running",
+        "spending",
         "valid_until_ms",
     )
 
     key: ApiKey
     account: Account
+    #: The funds of the account, which its other keys use, too.
+    funds: AccountFunds
+    #: The plan that holds: the account's, or in its place that of its subscription.
+    plan: str | None
     limits: Limits
     #: What the account's plan takes off every price.
     discount: Ratio
@@ -52,20 +73,27 @@ class KeyState:
     #: Until when the key is accepted, in Unix milliseconds; 0 while it is not accepted at all.
     valid_until_ms: int
 
-    def __init__(self, key: ApiKey, account: Account, plan: Plan | None, now_ns: int) -> None:
+    def __init__(
+        self, key: ApiKey, account: Account, funds: AccountFunds, plan: Plan | None, now_ns: int
+    ) -> None:
         self.last_used_ms = key.last_used_ms
         self.running: set[Revocable] = set()
         self.limiter = KeyLimiter(Limits(), now_ns)
-        self.update(key, account, plan, now_ns)
+        self.spending = Spending()
+        self.update(key, account, funds, plan, now_ns)
 
-    def update(self, key: ApiKey, account: Account, plan: Plan | None, now_ns: int) -> None:
+    def update(
+        self, key: ApiKey, account: Account, funds: AccountFunds, plan: Plan | None, now_ns: int
+    ) -> None:
         """Take a changed key, account or plan; what runs on a key that no longer holds is ended.
 
         `now_ns` is monotonic: limits that grow or shrink keep count of what was consumed.
         """
+        self.plan = None if plan is None else plan.name
         plan = plan or NO_PLAN
         self.key = key
         self.account = account
+        self.funds = funds
         self.limits = plan.limits.tightened(key.limits)
         self.discount = plan.discount
         self.limiter.configure(self.limits, now_ns)
@@ -78,6 +106,14 @@ class KeyState:
             self.valid_until_ms = 0
             for exchange in list(self.running):
                 exchange.revoke()
+
+    def quota_state(self, day: str, zone: tzinfo) -> QuotaState | None:
+        """Return how the key stands with its quota on a day (YYYY-MM-DD); None without one."""
+        quota = self.key.quota
+        if quota is None:
+            return None
+        period = period_of(quota.period, date.fromisoformat(day))
+        return QuotaState(quota, self.spending.spent(quota.period, day), period.resets_ms(zone))
 
     def allows_model(self, name: str) -> bool:
         """Return whether plan and key allow the model name that the client wrote."""

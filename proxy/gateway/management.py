@@ -10,6 +10,7 @@ from proxy.config.problems import hint
 from proxy.config.schema import Config
 from proxy.core.entities import Account, ApiKey
 from proxy.core.errors import BadRequest, RequestRefused
+from proxy.core.funding import Grant
 from proxy.core.secret import Secret
 from proxy.gateway.changes import (
     AccountChange,
@@ -23,6 +24,7 @@ from proxy.gateway.changes import (
 from proxy.gateway.clock import Clock
 from proxy.gateway.keyring import Keyring, new_secret
 from proxy.gateway.keystate import KeyState
+from proxy.gateway.treasury import Treasury
 
 DEFAULT_ACCOUNT = "default"
 
@@ -34,8 +36,11 @@ class Management:
     and LedgerUnavailable when the database cannot be written.
     """
 
-    def __init__(self, keyring: Keyring, clock: Clock, config: Callable[[], Config]) -> None:
+    def __init__(
+        self, keyring: Keyring, treasury: Treasury, clock: Clock, config: Callable[[], Config]
+    ) -> None:
         self._keyring = keyring
+        self._treasury = treasury
         self._clock = clock
         self._config = config
 
@@ -72,12 +77,19 @@ class Management:
             raise RequestRefused("not_found", f"There is no API key {id}.")
         return state
 
+    def unrestricted_key(self) -> KeyState:
+        """Return a key that may do everything, to ask what would become of a request; kept nowhere."""
+        name = DEFAULT_ACCOUNT
+        account = Account(name, None, enabled=True, created_ms=0)
+        return KeyState(blank_key(0), account, self._treasury.of(name), None, self._clock.monotonic_ns())
+
     async def create_account(self, fields: NewAccount) -> Account:
-        """Make an account, with the configured plan for new ones unless a plan is named."""
+        """Make an account, with the configured plan for new ones unless a plan is named, and their tokens."""
         check_account_name(fields.name)
         plan = self._config().limits.default_plan if fields.plan is UNSET else fields.plan
         account = Account(fields.name, plan, enabled=True, created_ms=self._clock.now_ms())
         await self._keyring.add_account(account)
+        await give_signup_tokens(self._treasury, account.name, self._config(), account.created_ms)
         return account
 
     async def change_account(self, name: str, fields: AccountChange) -> Account:
@@ -96,6 +108,20 @@ class Management:
             raise BadRequest(
                 "invalid_value", f"There is no account {name}{hint(name, names)}.", param="account"
             )
+
+
+async def give_signup_tokens(treasury: Treasury, account: str, config: Config, now_ms: int) -> None:
+    """Give a new account the tokens that `billing.signup_tokens` promises."""
+    tokens = config.billing.signup_tokens
+    if tokens:
+        await treasury.give(account, new_grant(tokens, now_ms), "signup_tokens")
+
+
+def new_grant(
+    tokens: int, now_ms: int, models: tuple[str, ...] | None = None, expires_ms: int | None = None
+) -> Grant:
+    """Return a grant with a new id, nothing of it used."""
+    return Grant(f"grt_{secrets.token_hex(8)}", tokens, tokens, now_ms, models, expires_ms)
 
 
 def blank_key(now_ms: int, name: str = "") -> ApiKey:

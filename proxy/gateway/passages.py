@@ -16,9 +16,10 @@ from proxy.core.metering import UsageMeter
 from proxy.core.received import ReceivedOutput
 from proxy.dialects import own_marks
 from proxy.dialects.watch import MessagesWatch, ResponsesWatch
-from proxy.gateway.admission import Admitted, Candidate
+from proxy.gateway.admission import Admitted
 from proxy.gateway.bodies import native_body, translated_body
 from proxy.gateway.client_dialects import ClientDialect, client_dialect
+from proxy.gateway.costing import Candidate
 from proxy.gateway.crossing import Crossing, Passing
 from proxy.gateway.dialect_relays import NativeRelay, TranslatingRelay
 from proxy.gateway.provider_dialects import ChatUpstream, MessagesUpstream, UpstreamHalf

@@ -76,8 +76,8 @@ class MessagesUpstream:
         self._id = "chatcmpl-" + admitted.id.removeprefix("req_")
         self._created_s = admitted.created_ms // 1000
         self._model = admitted.request.model
-        model = admitted.resolution.model
-        self._max_tokens = (model.max_output if model else None) or MAX_TOKENS_WHERE_REQUIRED
+        listed = admitted.snapshot.max_output_of(crossing.candidate.model, crossing.candidate.deployment)
+        self._max_tokens = listed or MAX_TOKENS_WHERE_REQUIRED
 
     def body(self, client: ClientDialect) -> Fields:
         traits = messages_traits(self._crossing.candidate.deployment.model)

@@ -1,7 +1,7 @@
 """What happens to an answer's bytes between the provider and the client.
 
 A relay is fed the bytes as they arrive and returns those that may go out at once. It does no I/O:
-`gateway/exchange.py` reads, sends, and decides how the exchange ended. docs/api.md, "Streaming"
+`gateway/delivery.py` reads and sends. docs/api.md, "Streaming"
 """
 
 from functools import partial

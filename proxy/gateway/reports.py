@@ -1,21 +1,21 @@
-"""Reports: what was used, and what it cost. All of them read the daily sums alone."""
+"""Reports: what was used, and what it cost. All but that of the last hours read the daily sums alone."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import date
-from typing import Any
-from zoneinfo import ZoneInfo
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from proxy.config.schema import Config
-from proxy.core.entities import ApiKey, Usage
+from proxy.core.entities import Usage
 from proxy.core.errors import BadRequest
-from proxy.core.moments import parse_date
+from proxy.core.moments import parse_date, rfc3339
 from proxy.core.money import decimal_text, display_amount
 from proxy.core.periods import period_of
 from proxy.gateway.clock import Clock
-from proxy.gateway.views import QuotaState
+from proxy.store import recent
 from proxy.store.daily import Sum
 from proxy.store.usage import UsageStore
 
@@ -39,6 +39,13 @@ class UsageQuery(UsageFilter, forbid_unknown_fields=True, frozen=True, kw_only=T
 
     account: str | None = None
     key: str | None = None
+
+
+class StatsQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """How many hours back, the running one included; `by` parts their counts."""
+
+    hours: Annotated[int, Meta(ge=1, le=168)] = 24
+    by: str | None = None
 
 
 class Reports:
@@ -72,24 +79,34 @@ class Reports:
             ]
         return report
 
-    async def quotas(self, keys: Sequence[ApiKey]) -> dict[str, QuotaState]:
-        """Return what these keys have spent of their quotas, by key id; keys without one are left out."""
-        today = date.fromisoformat(self._clock.today().name)
-        zone = ZoneInfo(self._config().limits.timezone)
-        states = {}
-        for kind in {key.quota.period for key in keys if key.quota is not None}:
-            period = period_of(kind, today)
-            sums = await self._usage.sums(
-                start=period.first.isoformat(),
-                end=today.isoformat(),
-                by=("key",),
-                key=keys[0].id if len(keys) == 1 else None,
-            )
-            spent = {item.key: item.cost_nanos for item in sums}
-            for key in keys:
-                if key.quota is not None and key.quota.period == kind:
-                    states[key.id] = QuotaState(key.quota, spent.get(key.id, 0), period.resets_ms(zone))
-        return states
+    async def stats(self, query: StatsQuery) -> Json:
+        """Return the report of `GET /admin/api/stats`. Raises BadRequest for a bad group."""
+        if query.by is not None and query.by not in recent.GROUPS:
+            raise _bad("by", f"must be one of {', '.join(recent.GROUPS)}")
+        last_ms = self._clock.now_ms() // recent.HOUR_MS * recent.HOUR_MS
+        first_ms = last_ms - (query.hours - 1) * recent.HOUR_MS
+        found = await self._usage.recent(first_ms, query.by)
+        by_hour: dict[int, list[recent.Counted]] = {}
+        for item in found.counts:
+            by_hour.setdefault(item.hour_ms, []).append(item)
+        report: Json = {
+            "hours": query.hours,
+            "since": rfc3339(first_ms),
+            "oldest": None if found.oldest_ms is None else rfc3339(found.oldest_ms),
+            "complete": found.whole,
+            **_counts(found.counts),
+            **_percentiles(found, None),
+            "data": [
+                {"hour": rfc3339(hour), **_counts(by_hour.get(hour, ())), **_percentiles(found, hour)}
+                for hour in range(first_ms, last_ms + 1, recent.HOUR_MS)
+            ],
+        }
+        if query.by is not None:
+            report["groups"] = [
+                {"hour": rfc3339(item.hour_ms), query.by: item.name, **_counts([item])}
+                for item in found.counts
+            ]
+        return report
 
     def _dates(self, query: UsageQuery) -> tuple[str, str]:
         end = _date(query.end_date, "end_date")
@@ -136,6 +153,22 @@ def _figures(sums: Sequence[Sum], currency: str) -> Json:
         "cached_tokens": usage.cached_tokens,
         "output_tokens": usage.output_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
+    }
+
+
+def _counts(items: Sequence[recent.Counted]) -> Json:
+    return {
+        "requests": sum(item.requests for item in items),
+        "failed": sum(item.failed for item in items),
+        "tokens": sum(item.tokens for item in items),
+        "cost": decimal_text(sum(item.cost_nanos for item in items)),
+    }
+
+
+def _percentiles(found: recent.Recent, hour: int | None) -> Json:
+    return {
+        name: None if (times := of.get(hour)) is None else {"p50": times.p50, "p95": times.p95}
+        for name, of in (("total_ms", found.total), ("first_output_ms", found.first_output))
     }
 
 

@@ -58,6 +58,12 @@ _CONVERSATION = {
 }
 
 
+def conversation_members(endpoint: Endpoint) -> tuple[str, str | None] | None:
+    """Return where a conversation has its messages and its instructions; None for what is none."""
+    named = _CONVERSATION.get(endpoint)
+    return None if named is None else (named[0], named[2])
+
+
 class Form(Protocol):
     """A multipart body on disk or in memory; `web/multipart.py` has the real one."""
 

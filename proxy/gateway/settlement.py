@@ -8,12 +8,15 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-from proxy.core import money, pricing
+import msgspec
+
+from proxy.core import money
 from proxy.core.entities import Billing, Finish, Usage, UsageRecord
 from proxy.core.metering import ReportedUsage, UsageMeter
-from proxy.gateway.admission import Admitted, Candidate
+from proxy.gateway.admission import Admitted
 from proxy.gateway.attempts import AttemptLog
 from proxy.gateway.clock import Clock
+from proxy.gateway.costing import Candidate
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -42,7 +45,7 @@ class Settlement(NamedTuple):
 #: Ends for which the provider is to blame: without content nothing is charged.
 _PROVIDER_FAULTS = frozenset({Finish.UPSTREAM_ERROR, Finish.TRUNCATED, Finish.TIMEOUT})
 #: Ends that were not the provider's: a report in the middle of an answer is not its final one.
-_BROKEN_OFF = frozenset({Finish.CLIENT_GONE, Finish.SHUTDOWN, Finish.REVOKED})
+_BROKEN_OFF = frozenset({Finish.CLIENT_GONE, Finish.SHUTDOWN, Finish.REVOKED, Finish.CRASH})
 
 
 def settle(
@@ -54,13 +57,18 @@ def settle(
     """Return the row of the contract: what is charged, and under which words.
 
     What the provider reported counts; only what it left out is taken from `estimate`, which gives
-    input and output tokens and is called only when needed.
+    input and output tokens and is called only when needed. Of an answer that was broken off all
+    output that was received is charged, also what came after the last report.
     """
     if reached is Reached.NOTHING or (reached is Reached.ANSWERED and finish in _PROVIDER_FAULTS):
         return Settlement(Billing.VOID, finish, Usage())
     reported = reported or ReportedUsage()
-    usage = reported.completed(*((0, 0) if reported.complete else estimate()))
-    settled = reported.complete and finish not in _BROKEN_OFF
+    cut_off = finish in _BROKEN_OFF and reached is not Reached.COMPLETE
+    estimated = (0, 0) if reported.complete and not cut_off else estimate()
+    usage = reported.completed(*estimated)
+    if cut_off and estimated[1] > usage.output_tokens:  # more came after the report
+        usage = msgspec.structs.replace(usage, output_tokens=estimated[1])
+    settled = reported.complete and not cut_off
     return Settlement(Billing.SETTLED if settled else Billing.ESTIMATED, finish, usage)
 
 
@@ -115,6 +123,10 @@ class Accounting:
         """The provider of the attempt."""
         return self._candidate.deployment.provider
 
+    @property
+    def closed(self) -> bool:
+        return self._record is not None
+
     def headers(self) -> Headers:
         """Return the headers that say who answered, and what the key's limits leave."""
         admitted = self._admitted
@@ -122,7 +134,7 @@ class Accounting:
         return [
             (b"x-request-id", admitted.id.encode()),
             (b"x-sluice-provider", _header_text(deployment.provider)),
-            (b"x-sluice-model", _header_text(admitted.resolution.served_name or deployment.model)),
+            (b"x-sluice-model", _header_text(self._candidate.served_name or deployment.model)),
             (b"x-sluice-attempts", b"%d" % self._attempts.count),
             *admitted.key.limiter.headers(*self._clock.instant()),
         ]
@@ -137,10 +149,20 @@ class Accounting:
         return self._record
 
     def _close(self, finish: Finish, status: int, error_code: str | None) -> UsageRecord:
-        admitted, request = self._admitted, self._admitted.request
         settlement = settle(finish, self.reached, self._reported(), self._estimate)
-        usage = settlement.usage
-        admitted.key.limiter.settle(admitted.taken, usage.total_tokens, self._clock.monotonic_ns())
+        record = self._recorded(settlement, status, error_code)
+        now_ns = self._clock.monotonic_ns()
+        self._admitted.settle(settlement.usage.total_tokens, record.cost_nanos, now_ns)
+        return record
+
+    def progress(self) -> UsageRecord:
+        """Return what is to be recorded if the process dies now, with content already streamed."""
+        settlement = settle(Finish.CRASH, Reached.CONTENT, self._reported(), self._estimate)
+        return self._recorded(settlement, 200, None)
+
+    def _recorded(self, settlement: Settlement, status: int, error_code: str | None) -> UsageRecord:
+        admitted, request, candidate = self._admitted, self._admitted.request, self._candidate
+        void = settlement.billing is Billing.VOID
         answered = self._attempts.count > 0
         return UsageRecord(
             id=admitted.id,
@@ -148,32 +170,25 @@ class Accounting:
             ended_ms=self._clock.now_ms(),
             day=admitted.taken.day,
             key_id=admitted.key.key.id,
-            account=admitted.key.account.name,
+            account=admitted.account,
             dialect=request.endpoint.dialect,
             endpoint=request.endpoint.path,
             stream=request.stream,
             model=request.model,
-            provider=self._candidate.deployment.provider if answered else None,
-            upstream_model=self._candidate.deployment.model if answered else None,
+            provider=candidate.deployment.provider if answered else None,
+            upstream_model=candidate.deployment.model if answered else None,
             status=status,
             billing=settlement.billing,
             finish=settlement.finish,
             error_code=error_code,
-            usage=usage,
+            usage=settlement.usage,
             estimated=settlement.estimated,
-            cost_nanos=self._cost(settlement),
-            discount=money.ratio_text(admitted.key.discount),
-            price=None if self._candidate.price is None else money.price_terms(self._candidate.price),
+            cost_nanos=0 if void else candidate.cost_nanos(settlement.usage),
+            discount=money.ratio_text(admitted.discount),
+            price=None if candidate.price is None else money.price_terms(candidate.price),
             attempts=self._attempts.attempts(),
             timings=self._timings(),
         )
-
-    def _cost(self, settlement: Settlement) -> int:
-        price = self._candidate.price
-        if price is None or settlement.billing is Billing.VOID:
-            return 0
-        rate = self._admitted.snapshot.exchange_rate(price.currency)
-        return pricing.cost(settlement.usage, price, self._admitted.key.discount.times(rate))
 
     def _reported(self) -> ReportedUsage | None:
         reported = self.meter.reported
@@ -188,11 +203,13 @@ class Accounting:
 
     def _timings(self) -> dict[str, float]:
         """Return milliseconds from the admission on."""
-        elapsed_ns = self._clock.monotonic_ns() - self._admitted.started_ns
-        timings = {"total_ms": elapsed_ns // 1000 / 1000}
+        timings = {"total_ms": self._elapsed_ms(self._clock.monotonic_ns())}
         if self.first_output_ns is not None:
-            timings["first_output_ms"] = (self.first_output_ns - self._admitted.started_ns) // 1000 / 1000
+            timings["first_output_ms"] = self._elapsed_ms(self.first_output_ns)
         return timings
+
+    def _elapsed_ms(self, now_ns: int) -> float:
+        return (now_ns - self._admitted.started_ns) // 1000 / 1000
 
 
 @lru_cache(maxsize=1024)

@@ -1,44 +1,24 @@
 """Keys, accounts and exchanges as JSON shows them. docs/api.md has the shapes."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from types import MappingProxyType
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
 
-from proxy.core.entities import Account, Attempt, Quota, Usage, UsageRecord
+from proxy.core.entities import Account, Attempt, LedgerEntry, Usage, UsageRecord
+from proxy.core.funding import Funds, Grant, Subscription
 from proxy.core.moments import rfc3339
 from proxy.core.money import decimal_text
-from proxy.gateway.keystate import KeyState
+from proxy.gateway.clock import Clock
+from proxy.gateway.keystate import KeyState, QuotaState
 
 Json = dict[str, Any]
 
-# In track mode nothing is paid and no fund moves.
-NO_FUNDS: Mapping[str, object] = MappingProxyType(
-    {
-        "funds": {"grants": [], "subscription": None, "wallet": decimal_text(0)},
-        "held": decimal_text(0),
-        "available": decimal_text(0),
-    }
-)
-NOT_PAID: Mapping[str, object] = MappingProxyType(
-    {"tokens": 0, "subscription": decimal_text(0), "wallet": decimal_text(0)}
-)
 
-
-@dataclass(frozen=True, slots=True)
-class QuotaState:
-    """What a key has spent of its quota in the period that runs, and when that ends (never: None)."""
-
-    quota: Quota
-    spent_nanos: int
-    resets_ms: int | None
-
-
-def key_object(state: KeyState, quota: QuotaState | None) -> Json:
+def key_object(state: KeyState, clock: Clock) -> Json:
     """Return a key as the admin API shows it: with its own limits, without its secret."""
     key = state.key
+    quota = state.quota_state(clock.today().name, clock.zone)
     return {
         "id": key.id,
         "name": key.name,
@@ -54,17 +34,68 @@ def key_object(state: KeyState, quota: QuotaState | None) -> Json:
         "providers": key.providers,
         "ips": key.ips,
         "limits": asdict(key.limits),
-        "quota": None if quota is None else _quota_object(quota),
+        "quota": None if quota is None else quota_object(quota),
     }
 
 
-def account_object(account: Account) -> Json:
+def account_object(account: Account, plan: str | None, held_nanos: int, funds: Funds, now_ms: int) -> Json:
+    """Return an account with its funds. `plan` is the one that holds: a subscription's replaces its own."""
     return {
         "name": account.name,
-        "plan": account.plan,
+        "plan": plan,
+        "own_plan": account.plan,
         "enabled": account.enabled,
         "created_at": rfc3339(account.created_ms),
-        **NO_FUNDS,
+        **funds_members(funds, held_nanos, now_ms),
+        "held": decimal_text(held_nanos),
+    }
+
+
+def funds_members(funds: Funds, held_nanos: int, now_ms: int) -> Json:
+    """Return the members `funds` and `available`."""
+    return {
+        "funds": {
+            "grants": list(map(_grant, funds.grants)),
+            "subscription": funds.subscription and _subscription(funds.subscription),
+            "wallet": decimal_text(funds.wallet_nanos),
+        },
+        "available": decimal_text(funds.money_nanos(now_ms) - held_nanos),
+    }
+
+
+def _grant(grant: Grant) -> Json:
+    return {
+        "id": grant.id,
+        "tokens": grant.tokens,
+        "tokens_left": grant.left,
+        "models": grant.models,
+        "expires_at": _moment(grant.expires_ms),
+    }
+
+
+def _subscription(subscription: Subscription) -> Json:
+    return {
+        "plan": subscription.plan,
+        "credit": decimal_text(subscription.credit_nanos),
+        "credit_left": decimal_text(subscription.left_nanos),
+        "expires_at": rfc3339(subscription.expires_ms),
+    }
+
+
+def entry_object(entry: LedgerEntry) -> Json:
+    """Return a ledger entry; amounts of grants are LLM tokens, all others money."""
+    in_tokens = entry.fund.startswith("grant:")
+    return {
+        "id": entry.id,
+        "created_at": rfc3339(entry.created_ms),
+        "account": entry.account,
+        "kind": entry.kind,
+        "fund": entry.fund,
+        "amount": entry.amount if in_tokens else decimal_text(entry.amount),
+        "balance_after": entry.balance_after if in_tokens else decimal_text(entry.balance_after),
+        "exchange": entry.exchange,
+        "actor": entry.actor,
+        "note": entry.note,
     }
 
 
@@ -107,14 +138,19 @@ def receipt(record: UsageRecord) -> Json:
         "price": record.price,
         "cost": decimal_text(record.cost_nanos),
         "discount": record.discount,
-        "paid": dict(NOT_PAID),
+        "paid": {
+            "tokens": record.paid_tokens,
+            "subscription": decimal_text(record.paid_subscription_nanos),
+            "wallet": decimal_text(record.paid_wallet_nanos),
+        },
         "billing": record.billing,
         "finish": record.finish,
         "timings": record.timings,
     }
 
 
-def _quota_object(state: QuotaState) -> Json:
+def quota_object(state: QuotaState) -> Json:
+    """Return a quota, and what is spent of it."""
     return {
         "amount": decimal_text(state.quota.amount_nanos),
         "period": state.quota.period,

@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,17 +34,24 @@ LOOK_S = 10.0
 class Job:
     """One work on its way: a function of the connection, and what came of it.
 
-    `keep` holds it until it is committed. `future` is the writer's; here it is only carried.
+    `keep` holds it until it is committed. `apart`: it is run between transactions, in its turn, as
+    SQLite demands of some settings. `future` is the writer's; here it is only carried.
     """
 
-    __slots__ = ("announced", "error", "future", "keep", "result", "work")
+    __slots__ = ("announced", "apart", "error", "future", "keep", "result", "work")
 
     def __init__(
-        self, work: Callable[[sqlite3.Connection], object], future: asyncio.Future[Any] | None, *, keep: bool
+        self,
+        work: Callable[[sqlite3.Connection], object],
+        future: asyncio.Future[Any] | None,
+        *,
+        keep: bool,
+        apart: bool = False,
     ) -> None:
         self.work = work
         self.future = future
         self.keep = keep
+        self.apart = apart
         self.result: object = None
         self.error: Exception | None = None
         self.announced = False
@@ -110,7 +117,10 @@ class Committer:
             self._connection.close()
 
     def _commit_group(self) -> None:
-        group = list(islice(self._waiting, GROUP_WORKS))
+        if self._waiting[0].apart:
+            self._run_apart(self._waiting[0])
+            return
+        group = list(takewhile(lambda job: not job.apart, islice(self._waiting, GROUP_WORKS)))
         error = self._attempt(group)
         if error is None:
             self._finish(group)
@@ -123,15 +133,28 @@ class Committer:
             job.error = error
             self._finish([job])
 
+    def _run_apart(self, job: Job) -> None:
+        self._end_transaction()
+        try:
+            job.result = job.work(self._connection)
+        except Exception as error:  # whatever a work raises belongs to whoever submitted it
+            if is_of_the_file(error):
+                raise
+            job.error = error
+        self._finish([job])
+
+    def _end_transaction(self) -> None:
+        if self._connection.in_transaction:  # a rollback had failed
+            self._connection.execute("ROLLBACK")
+
     def _attempt(self, jobs: Sequence[Job]) -> Exception | None:
         """Run `jobs` in one transaction; return what undid it, None once it is committed.
 
         Raises:
             sqlite3.Error: no transaction could be begun or undone.
         """
+        self._end_transaction()
         connection = self._connection
-        if connection.in_transaction:  # a rollback had failed
-            connection.execute("ROLLBACK")
         connection.execute("BEGIN IMMEDIATE")
         try:
             for companion in self.companions:

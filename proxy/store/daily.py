@@ -5,6 +5,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from proxy.core.entities import Finish, Usage, UsageRecord
+from proxy.core.periods import PERIODS
+from proxy.core.spending import period_starts
 from proxy.store.database import Database
 
 _ADD = """
@@ -49,6 +51,13 @@ ORDER BY 1, 2, 3, 4, 5
 _DAY_TOTALS = """
 SELECT key_id, sum(requests) AS requests, sum(input_tokens + output_tokens) AS tokens
 FROM daily_sums WHERE day = ? GROUP BY key_id
+"""
+
+_SPENT = """
+SELECT key_id,
+    sum(iif(day >= :day, cost_nanos, 0)) AS day, sum(iif(day >= :week, cost_nanos, 0)) AS week,
+    sum(iif(day >= :month, cost_nanos, 0)) AS month, sum(cost_nanos) AS total
+FROM daily_sums GROUP BY key_id
 """
 
 DIMENSIONS = frozenset({"day", "account", "key", "provider", "model"})
@@ -136,6 +145,13 @@ async def read_day_totals(database: Database, day: str) -> dict[str, tuple[int, 
     """Return (requests, total tokens) of one day by key id."""
     rows = await database.fetch_all(_DAY_TOTALS, (day,))
     return {row["key_id"]: (row["requests"], row["tokens"]) for row in rows}
+
+
+async def read_spent(database: Database, day: str) -> dict[str, tuple[int, ...]]:
+    """Return by key id what was spent in each period that holds `day`, in the order of PERIODS, in nanos."""
+    starts = dict(zip(PERIODS, period_starts(day), strict=True))
+    rows = await database.fetch_all(_SPENT, starts)
+    return {row["key_id"]: tuple(row[period] for period in PERIODS) for row in rows}
 
 
 def _sum(row: sqlite3.Row) -> Sum:

@@ -40,7 +40,7 @@ _READERS = 2
 # FULL waits for the disk at each commit; NORMAL leaves that to the checkpoints: a power loss, but
 # no crash of the process, may then take the last commits back. On macOS the first needs more.
 _SYNCHRONOUS = {
-    "NORMAL": ("PRAGMA synchronous = NORMAL",),
+    "NORMAL": ("PRAGMA synchronous = NORMAL", "PRAGMA fullfsync = OFF"),
     "FULL": ("PRAGMA synchronous = FULL", "PRAGMA fullfsync = ON"),
 }
 
@@ -112,6 +112,19 @@ class Database:
         """Return the first row, None without any; otherwise as `fetch_all`."""
         rows = await self.fetch_all(sql, parameters)
         return rows[0] if rows else None
+
+    async def set_synchronous(self, synchronous: str) -> None:
+        """Commit with NORMAL or FULL from now on: what is submitted later already is.
+
+        Raises:
+            LedgerUnavailable: the database cannot be written.
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            for pragma in _SYNCHRONOUS[synchronous]:
+                connection.execute(pragma)
+
+        await self.writer.submit_apart(work)
 
     async def write_copy(self, target: Path) -> None:
         """Write a consistent copy of the whole database to `target`, mode 0600, while it is in use.

@@ -2,10 +2,12 @@
 
 import sqlite3
 from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
 from proxy.core.entities import AdmittedExchange, Attempt, Billing, Finish, Usage, UsageRecord
+from proxy.core.funding import Hold
 from proxy.store.database import Database
 
 # What an exchange has from its admission on comes first: the conflict is with such a row, and
@@ -15,8 +17,8 @@ INSERT INTO exchanges (
     id, created_ms, day, key_id, account, dialect, endpoint, stream, model,
     ended_ms, provider, upstream_model, status, billing, finish, error_code,
     input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens,
-    estimated, cost_nanos, discount, receipt
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    estimated, cost_nanos, discount, receipt, paid_tokens, paid_subscription_nanos, paid_wallet_nanos
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
     ended_ms = excluded.ended_ms, provider = excluded.provider, upstream_model = excluded.upstream_model,
     status = excluded.status, billing = excluded.billing, finish = excluded.finish,
@@ -24,7 +26,9 @@ ON CONFLICT (id) DO UPDATE SET
     output_tokens = excluded.output_tokens, cached_tokens = excluded.cached_tokens,
     cache_write_tokens = excluded.cache_write_tokens, reasoning_tokens = excluded.reasoning_tokens,
     estimated = excluded.estimated, cost_nanos = excluded.cost_nanos, discount = excluded.discount,
-    receipt = excluded.receipt
+    receipt = excluded.receipt, paid_tokens = excluded.paid_tokens,
+    paid_subscription_nanos = excluded.paid_subscription_nanos,
+    paid_wallet_nanos = excluded.paid_wallet_nanos, hold = NULL, progress = NULL
 WHERE finish IS NULL
 """
 
@@ -34,8 +38,16 @@ VALUES (:id, :created_ms, :day, :key_id, :account, :dialect, :endpoint, :stream,
 ON CONFLICT (id) DO NOTHING
 """
 
+_HOLD = """
+INSERT INTO exchanges (id, created_ms, day, key_id, account, dialect, endpoint, stream, model, hold)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO NOTHING
+"""
+
+_PROGRESS = "UPDATE exchanges SET progress = ? WHERE id = ? AND finish IS NULL"
+
 _RUNNING = """
-SELECT id, created_ms, day, key_id, account, dialect, endpoint, stream, model
+SELECT id, created_ms, day, key_id, account, dialect, endpoint, stream, model, hold, progress
 FROM exchanges WHERE finish IS NULL ORDER BY id LIMIT ?
 """
 
@@ -84,8 +96,17 @@ class _Receipt(msgspec.Struct, frozen=True):
     timings: Mapping[str, float]
 
 
+class Running(NamedTuple):
+    """An exchange that has not finished: whether it held funds, and what was noted of it last."""
+
+    exchange: AdmittedExchange
+    held: bool
+    progress: UsageRecord | None
+
+
 _encode = msgspec.json.Encoder().encode
 _decode_receipt = msgspec.json.Decoder(_Receipt).decode
+_decode_record = msgspec.json.Decoder(UsageRecord).decode
 
 
 def write(connection: sqlite3.Connection, record: UsageRecord) -> bool:
@@ -118,6 +139,9 @@ def write(connection: sqlite3.Connection, record: UsageRecord) -> bool:
         record.cost_nanos,
         record.discount,
         receipt,
+        record.paid_tokens,
+        record.paid_subscription_nanos,
+        record.paid_wallet_nanos,
     )
     return connection.execute(_WRITE, values).rowcount > 0
 
@@ -127,12 +151,42 @@ def write_running(connection: sqlite3.Connection, exchanges: Iterable[AdmittedEx
     connection.executemany(_ADMIT, [msgspec.structs.asdict(exchange) for exchange in exchanges])
 
 
-async def read_running(database: Database, limit: int) -> list[AdmittedExchange]:
+def write_hold(connection: sqlite3.Connection, exchange: AdmittedExchange, hold: Hold) -> None:
+    """Write an exchange that begins, with the funds that it holds until it is settled."""
+    text = _encode(hold).decode()
+    connection.execute(
+        _HOLD,
+        (
+            exchange.id,
+            exchange.created_ms,
+            exchange.day,
+            exchange.key_id,
+            exchange.account,
+            exchange.dialect,
+            exchange.endpoint,
+            int(exchange.stream),
+            exchange.model,
+            text,
+        ),
+    )
+
+
+def write_progress(connection: sqlite3.Connection, records: Iterable[UsageRecord]) -> None:
+    """Note what would be recorded of running exchanges if the process died now."""
+    connection.executemany(_PROGRESS, [(_encode(record).decode(), record.id) for record in records])
+
+
+async def read_running(database: Database, limit: int) -> list[Running]:
     """Return exchanges that have not finished, the oldest first."""
-    return [
-        AdmittedExchange(**{**dict(row), "stream": bool(row["stream"])})
-        for row in await database.fetch_all(_RUNNING, (limit,))
-    ]
+    return [_running(**dict(row)) for row in await database.fetch_all(_RUNNING, (limit,))]
+
+
+def _running(hold: str | None, progress: str | None, stream: int, **exchange: Any) -> Running:
+    return Running(
+        AdmittedExchange(stream=bool(stream), **exchange),
+        hold is not None,
+        None if progress is None else _decode_record(progress),
+    )
 
 
 async def read(
@@ -209,4 +263,7 @@ def _record(row: sqlite3.Row) -> UsageRecord:
         price=receipt.price,
         attempts=receipt.attempts,
         timings=receipt.timings,
+        paid_tokens=row["paid_tokens"],
+        paid_subscription_nanos=row["paid_subscription_nanos"],
+        paid_wallet_nanos=row["paid_wallet_nanos"],
     )

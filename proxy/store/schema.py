@@ -66,11 +66,15 @@ def inspect(path: Path, migrations: Sequence[Migration]) -> None:
 
 
 def _connect_unchanging(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(reading_uri(path), uri=True, isolation_level=None)
+
+
+def reading_uri(path: Path) -> str:
+    """Return the URI under which SQLite reads a file, in use or not, and leaves nothing behind."""
     # After a clean stop there is no log beside the file, and an immutable connection makes none;
-    # after a crash the log holds what was committed last, and has to be read.
+    # while it is in use, or after a crash, the log holds what was committed last, and has to be read.
     log = path.with_name(path.name + "-wal")
-    mode = "?mode=ro" if log.exists() else "?immutable=1"
-    return sqlite3.connect(path.absolute().as_uri() + mode, uri=True, isolation_level=None)
+    return path.absolute().as_uri() + "?mode=ro" + ("" if log.exists() else "&immutable=1")
 
 
 def _check_owner(connection: sqlite3.Connection, path: Path) -> None:

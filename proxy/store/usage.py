@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from proxy.core.entities import AdmittedExchange, Billing, Finish, Usage, UsageRecord
-from proxy.store import daily, records
+from proxy.core.funding import Funds, Hold, pay
+from proxy.store import daily, ledger, recent, records
 from proxy.store.daily import Additions, Sum
 from proxy.store.database import Database
 
@@ -21,22 +23,56 @@ ADMISSION_S = 0.25
 _RECOVERED = 500
 
 
+class Settled(NamedTuple):
+    """`written`: False if the exchange had been settled before; `funds` are the account's after it."""
+
+    written: bool
+    funds: Funds | None
+
+
 class Settlement:
     """The work that writes one usage record, and adds it to the daily sums if it is the first to.
 
+    `paid`: funds of the account pay for it, in the same transaction.
     Its text, for the log, is the whole record: what an operator needs if it is never committed.
     """
 
-    __slots__ = ("_additions", "_record")
+    __slots__ = ("_additions", "_paid", "_record")
 
-    def __init__(self, record: UsageRecord, additions: Additions) -> None:
+    def __init__(self, record: UsageRecord, additions: Additions, *, paid: bool = False) -> None:
         self._record = record
         self._additions = additions
+        self._paid = paid
 
-    def __call__(self, connection: sqlite3.Connection) -> bool:
-        written = records.write(connection, self._record)
+    def __call__(self, connection: sqlite3.Connection) -> Settled:
+        return (
+            self._charge(connection) if self._paid else Settled(self._write(connection, self._record), None)
+        )
+
+    def _charge(self, connection: sqlite3.Connection) -> Settled:
+        record = self._record
+        funds = ledger.read_funds(connection, record.account)
+        payment = pay(
+            funds,
+            model=record.model,
+            admitted_ms=record.created_ms,
+            tokens=record.usage.total_tokens,
+            cost_nanos=record.cost_nanos,
+        )
+        paid_record = msgspec.structs.replace(
+            record,
+            paid_tokens=payment.tokens,
+            paid_subscription_nanos=payment.subscription_nanos,
+            paid_wallet_nanos=payment.wallet_nanos,
+        )
+        if not self._write(connection, paid_record):
+            return Settled(False, funds)
+        return Settled(True, ledger.charge(connection, funds, payment, record))
+
+    def _write(self, connection: sqlite3.Connection, record: UsageRecord) -> bool:
+        written = records.write(connection, record)
         if written:
-            self._additions.add(self._record)
+            self._additions.add(record)
         return written
 
     def __str__(self) -> str:
@@ -64,17 +100,29 @@ class UsageStore:
         if self._timer is None:
             self._timer = self._loop.call_later(ADMISSION_S, self._write_admitted)
 
-    def settle(self, record: UsageRecord) -> asyncio.Future[bool]:
+    def hold(self, exchange: AdmittedExchange, hold: Hold) -> asyncio.Future[None]:
+        """Write an exchange that begins, with the funds that it holds, until they are on disk.
+
+        The future fails with LedgerUnavailable when the database cannot be written; then nothing was.
+        """
+        return self._database.writer.submit(lambda connection: records.write_hold(connection, exchange, hold))
+
+    def note(self, progress: Sequence[UsageRecord]) -> None:
+        """Note what would be recorded of running exchanges if the process died now; nobody waits for it."""
+        self._database.writer.post(lambda connection: records.write_progress(connection, progress))
+
+    def settle(self, record: UsageRecord, *, paid: bool = False) -> asyncio.Future[Settled]:
         """Write a finished exchange once, together with its part of the daily sums.
 
-        The record is kept until it is committed, however long the database cannot be written; the
-        future resolves only then, with False if a record with this id was there already.
+        With `paid` the account's funds pay for it. The record is kept until it is committed, however
+        long the database cannot be written; the future resolves only then.
         """
         self._admitted.pop(record.id, None)
-        return self._database.writer.submit(Settlement(record, self._additions), until_committed=True)
+        settlement = Settlement(record, self._additions, paid=paid)
+        return self._database.writer.submit(settlement, until_committed=True)
 
     async def recover(self) -> int:
-        """Settle what a crash left running, as `void`/`crash`; return how many there were.
+        """Settle what a crash left running, by what was noted of it last; return how many there were.
 
         To be called after the start and before the first admission. Doing it again, or after
         being interrupted, changes nothing more.
@@ -84,7 +132,10 @@ class UsageStore:
         """
         count = 0
         while lost := await records.read_running(self._database, _RECOVERED):
-            settlements = (Settlement(_crashed(exchange), self._additions) for exchange in lost)
+            settlements = (
+                Settlement(progress or _crashed(exchange), self._additions, paid=held)
+                for exchange, held, progress in lost
+            )
             await asyncio.gather(*map(self._database.writer.submit, settlements))
             count += len(lost)
         if count:
@@ -94,6 +145,10 @@ class UsageStore:
     async def day_totals(self, day: str) -> dict[str, tuple[int, int]]:
         """Return (requests, total tokens) of one day by key id, for the limits by day."""
         return await daily.read_day_totals(self._database, day)
+
+    async def spent(self, day: str) -> dict[str, tuple[int, ...]]:
+        """Return what each key, by id, has spent in each period that holds `day`; core/spending.py."""
+        return await daily.read_spent(self._database, day)
 
     async def sums(
         self,
@@ -123,6 +178,10 @@ class UsageStore:
             provider=provider,
             model=model,
         )
+
+    async def recent(self, since_ms: int, by: str | None = None) -> recent.Recent:
+        """Return the hours since a moment, of the newest exchanges; parted by one of `recent.GROUPS`."""
+        return await recent.read_recent(self._database, since_ms, by)
 
     async def list(
         self,

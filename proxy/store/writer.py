@@ -81,7 +81,18 @@ class Writer:
                 logger.critical("lost, as the database is closed: %s", work)
             future.set_exception(LedgerUnavailable("The database is closed."))
             return future
-        self._gathered.append(Job(work, future, keep=until_committed))
+        return self._submit(Job(work, future, keep=until_committed), future)
+
+    def submit_apart(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Queue `work`, to be run in its turn outside of any transaction; otherwise as `submit`."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        if self._stopping.is_set():
+            future.set_exception(LedgerUnavailable("The database is closed."))
+            return future
+        return self._submit(Job(work, future, keep=False, apart=True), future)
+
+    def _submit(self, job: Job, future: asyncio.Future[T]) -> asyncio.Future[T]:
+        self._gathered.append(job)
         if not self._handing_over:
             # At the end of this turn of the loop: what one turn submits wakes the thread once.
             self._handing_over = True

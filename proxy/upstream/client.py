@@ -5,6 +5,7 @@ cancelled anywhere. docs/adr/0003-own-upstream-transport.md
 """
 
 import asyncio
+from collections.abc import Collection
 
 from proxy.core.errors import Progress, UpstreamError, UpstreamTimeout
 from proxy.upstream.connection import Connection, Unanswered
@@ -143,6 +144,10 @@ class UpstreamClient:
     @property
     def idle_connections(self) -> int:
         return self._pool.idle_connections
+
+    def keep_only(self, origins: Collection[Origin]) -> None:
+        """Keep idle connections to these origins alone from now on."""
+        self._pool.keep_only(origins)
 
     async def send(
         self,

@@ -7,16 +7,21 @@ import msgspec
 from proxy.core.errors import UpstreamError
 from proxy.upstream.client import UpstreamClient
 from proxy.upstream.failures import failure_from
-from proxy.upstream.providers import ProviderClient
+from proxy.upstream.providers import ProviderClient, UpstreamKey
 
 # OpenRouter's list, with its prices and descriptions, has about one.
 MAX_BYTES = 16 * 1024 * 1024
 MAX_ERROR_BODY = 64 * 1024
 
 
-async def list_models(provider: ProviderClient, client: UpstreamClient) -> list[str]:
-    """Return the names of a provider's models, in its order. Raises UpstreamFailure."""
-    response = await provider.send(client, "models", provider.next_key(), [], b"", stream=False)
+async def list_models(
+    provider: ProviderClient, client: UpstreamClient, key: UpstreamKey | None = None
+) -> list[str]:
+    """Return the names of a provider's models, in its order; by the key in turn unless one is given.
+
+    Raises UpstreamFailure.
+    """
+    response = await provider.send(client, "models", key or provider.next_key(), [], b"", stream=False)
     try:
         if response.status != 200:
             body = await response.read_all(MAX_ERROR_BODY)

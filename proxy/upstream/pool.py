@@ -1,6 +1,7 @@
 """Connections that are kept for the next request."""
 
 import asyncio
+from collections.abc import Collection
 
 from proxy.upstream.connection import Connection
 from proxy.upstream.request import Origin
@@ -22,6 +23,7 @@ class Pool:
         self._idle: dict[Origin, dict[Connection, float]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Future[None] | None = None
+        self._kept: Collection[Origin] | None = None
 
     @property
     def open_connections(self) -> int:
@@ -46,15 +48,26 @@ class Pool:
 
     def put_back(self, connection: Connection) -> None:
         """Keep a connection whose answer has ended."""
-        idle = self._idle.get(connection.origin)
+        origin = connection.origin
+        if self._emptied is not None or (self._kept is not None and origin not in self._kept):
+            connection.abort()
+            return
+        idle = self._idle.get(origin)
         if idle is None:
-            idle = self._idle[connection.origin] = {}
-        if self._emptied is not None or len(idle) >= self._max_idle:
+            idle = self._idle[origin] = {}
+        if len(idle) >= self._max_idle:
             connection.abort()
             return
         idle[connection] = self._loop.time()
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(self._keepalive_s, self._sweep)
+
+    def keep_only(self, origins: Collection[Origin]) -> None:
+        """Keep connections of these origins alone from now on; those of others close as they get idle."""
+        self._kept = origins
+        for origin in [origin for origin in self._idle if origin not in origins]:
+            for connection in list(self._idle.pop(origin)):
+                connection.abort()
 
     def forget(self, connection: Connection) -> None:
         """Count a connection that is gone out."""

@@ -4,7 +4,6 @@ Everything that does not change between requests is prepared when the configurat
 docs/providers.md
 """
 
-import itertools
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -74,6 +73,8 @@ class UpstreamKey:
 
     config: ProviderKey | None
     headers: tuple[tuple[bytes, bytes], ...] = field(repr=False)
+    #: What stands for the key in memory that outlives the configuration: its SHA-256.
+    digest: bytes = field(repr=False)
 
     @property
     def masked(self) -> str | None:
@@ -102,13 +103,33 @@ class ProviderClient:
         self.name = config.name
         #: One for each configured key; a provider that needs none has one without credentials.
         self.keys = tuple(_upstream_key(config, key) for key in config.keys or (None,))
-        self._rotation = itertools.cycle(self.keys)
+        self._turn = 0
         self._targets = {} if config.protocol == "echo" else _targets(config)
         self._deadlines = {stream: _deadlines(config, stream) for stream in (False, True)}
 
+    @property
+    def upcoming_key(self) -> UpstreamKey:
+        """The key that is next in turn."""
+        return self.keys[self._turn]
+
+    def keys_in_turn(self) -> tuple[UpstreamKey, ...]:
+        """Return all keys, beginning with the one that is next in turn."""
+        return self.keys if not self._turn else self.keys[self._turn :] + self.keys[: self._turn]
+
+    def take_turn(self, key: UpstreamKey) -> None:
+        """A key is used: the one after it is next in turn."""
+        self._turn = (self.keys.index(key) + 1) % len(self.keys)
+
     def next_key(self) -> UpstreamKey:
         """Return the provider's keys in turn."""
-        return next(self._rotation)
+        key = self.upcoming_key
+        self.take_turn(key)
+        return key
+
+    @property
+    def origins(self) -> set[Origin]:
+        """All servers that it is called at."""
+        return {target.origin for target in self._targets.values()}
 
     def supports(self, endpoint: str) -> bool:
         """Return whether the provider has an endpoint of its own for `endpoint`, as in "messages"."""
@@ -189,7 +210,8 @@ def _upstream_key(config: Provider, key: ProviderKey | None) -> UpstreamKey:
     if key is not None:
         headers.update(_credentials(config.auth, key.key.reveal().encode()))
     headers.update({name.lower().encode(): value.reveal().encode() for name, value in config.headers.items()})
-    return UpstreamKey(key, tuple(headers.items()))
+    digest = b"" if key is None else key.key.digest()
+    return UpstreamKey(key, tuple(headers.items()), digest)
 
 
 def _credentials(auth: str, key: bytes) -> Headers:

@@ -93,6 +93,15 @@ def forwarded_client(peer: str, headers: Iterable[tuple[bytes, bytes]], trusted:
     return client
 
 
+def forwarded_scheme(peer: str, headers: Iterable[tuple[bytes, bytes]], trusted: Sequence[Network]) -> str:
+    """Return how the client called: by http, unless a trusted proxy says https in X-Forwarded-Proto."""
+    if not trusted or not _is_trusted(peer, trusted):
+        return "http"
+    values = b",".join(value for name, value in headers if name == b"x-forwarded-proto")
+    # The proxy before us has appended or replaced the last value; those before are others' claims.
+    return "https" if values.rpartition(b",")[2].strip().lower() == b"https" else "http"
+
+
 def _forwarded_for(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
     values = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
     return [hop.strip() for hop in ",".join(values).split(",")] if values else []

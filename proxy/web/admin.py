@@ -1,16 +1,16 @@
-"""The admin API: keys, accounts, reports, models, configuration. docs/api.md, "Admin API" """
+"""The admin API: keys, accounts, money, reports, models, configuration. docs/api.md, "Admin API" """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Scope
+from starlette.types import ASGIApp, Scope
 
 from proxy.config.schema import Config
-from proxy.core.entities import Finish
+from proxy.core.entities import Account, Finish
 from proxy.core.errors import AuthenticationFailed, BadRequest, RequestRefused
 from proxy.gateway import keyring, views
 from proxy.gateway.adminkey import AdminKey
@@ -20,12 +20,18 @@ from proxy.gateway.configview import config_object
 from proxy.gateway.directory import Directory
 from proxy.gateway.guessing import WrongKeys
 from proxy.gateway.keyring import Keyring
-from proxy.gateway.keystate import KeyState
 from proxy.gateway.management import Management
-from proxy.gateway.reports import Reports, UsageQuery
+from proxy.gateway.reports import Reports, StatsQuery, UsageQuery
+from proxy.gateway.treasury import Treasury
 from proxy.store.usage import UsageStore
+from proxy.web.clients import ClientSetup
 from proxy.web.credentials import bearer_key
+from proxy.web.key_chat import KeyChat
+from proxy.web.money import MoneyApi
+from proxy.web.price_imports import PricesApi
 from proxy.web.protocol import client_address
+from proxy.web.providers import ProvidersApi
+from proxy.web.reload import ReloadApi
 from proxy.web.resources import Page, Resource, answer, page_of, read_object, read_query
 
 PREFIX = "/admin/api"
@@ -74,70 +80,86 @@ class RequestsQuery(Page, forbid_unknown_fields=True, frozen=True, kw_only=True)
 class KeysApi:
     """`/keys`"""
 
-    def __init__(self, keyring: Keyring, management: Management, reports: Reports) -> None:
+    def __init__(self, keyring: Keyring, management: Management, clock: Clock) -> None:
         self._keyring = keyring
         self._management = management
-        self._reports = reports
+        self._clock = clock
 
     async def list(self, request: Request) -> Response:
         page = read_query(request, Page)
         states, cursor = page_of(self._keyring.states(), lambda state: state.key.id, page)
-        quotas = await self._reports.quotas([state.key for state in states])
-        data = [views.key_object(state, quotas.get(state.key.id)) for state in states]
+        data = [views.key_object(state, self._clock) for state in states]
         return answer({"data": data, "next_cursor": cursor})
 
     async def create(self, request: Request) -> Response:
         fields = await read_object(request, NewKey, MAX_BODY_BYTES)
         state, secret = await self._management.create_key(fields)
-        return answer(await self._shown(state) | {"key": secret.reveal()}, 201)
+        return answer(views.key_object(state, self._clock) | {"key": secret.reveal()}, 201)
 
     async def show(self, request: Request) -> Response:
-        return answer(await self._shown(self._management.key(request.path_params["id"])))
+        return answer(views.key_object(self._management.key(request.path_params["id"]), self._clock))
 
     async def change(self, request: Request) -> Response:
         fields = await read_object(request, KeyChange, MAX_BODY_BYTES)
-        return answer(await self._shown(await self._management.change_key(request.path_params["id"], fields)))
+        state = await self._management.change_key(request.path_params["id"], fields)
+        return answer(views.key_object(state, self._clock))
 
     async def revoke(self, request: Request) -> Response:
-        return answer(await self._shown(await self._management.revoke_key(request.path_params["id"])))
+        state = await self._management.revoke_key(request.path_params["id"])
+        return answer(views.key_object(state, self._clock))
 
     async def rotate(self, request: Request) -> Response:
         rotation = await read_object(request, Rotation, MAX_BODY_BYTES)
         state, secret = await self._management.rotate_key(request.path_params["id"], rotation.grace_s)
-        return answer(await self._shown(state) | {"key": secret.reveal()})
-
-    async def _shown(self, state: KeyState) -> views.Json:
-        quotas = await self._reports.quotas([state.key])
-        return views.key_object(state, quotas.get(state.key.id))
+        return answer(views.key_object(state, self._clock) | {"key": secret.reveal()})
 
 
 class AccountsApi:
     """`/accounts`"""
 
-    def __init__(self, keyring: Keyring, management: Management) -> None:
+    def __init__(self, keyring: Keyring, management: Management, treasury: Treasury, clock: Clock) -> None:
         self._keyring = keyring
         self._management = management
+        self._treasury = treasury
+        self._clock = clock
 
     async def list(self, request: Request) -> Response:
         page = read_query(request, Page)
         accounts, cursor = page_of(self._keyring.accounts(), lambda account: account.name, page)
-        return answer({"data": list(map(views.account_object, accounts)), "next_cursor": cursor})
+        return answer({"data": await self._shown(accounts), "next_cursor": cursor})
 
     async def create(self, request: Request) -> Response:
         fields = await read_object(request, NewAccount, MAX_BODY_BYTES)
-        return answer(views.account_object(await self._management.create_account(fields)), 201)
+        (shown,) = await self._shown([await self._management.create_account(fields)])
+        return answer(shown, 201)
 
     async def show(self, request: Request) -> Response:
-        return answer(views.account_object(self._management.account(request.path_params["name"])))
+        (shown,) = await self._shown([self._management.account(request.path_params["name"])])
+        return answer(shown)
 
     async def change(self, request: Request) -> Response:
         fields = await read_object(request, AccountChange, MAX_BODY_BYTES)
         account = await self._management.change_account(request.path_params["name"], fields)
-        return answer(views.account_object(account))
+        (shown,) = await self._shown([account])
+        return answer(shown)
+
+    async def _shown(self, accounts: Sequence[Account]) -> Sequence[views.Json]:
+        funds = await self._treasury.shown([account.name for account in accounts])
+        now_ms = self._clock.now_ms()
+        return [
+            views.account_object(
+                account,
+                self._keyring.plan_of(account),
+                self._treasury.of(account.name).held_nanos,
+                left,
+                now_ms,
+            )
+            for account, left in zip(accounts, funds, strict=True)
+        ]
 
 
 class ReportsApi:
-    """`/usage`, `/requests`, `/models`, `/config`"""
+    """`/usage`, `/stats`, `/requests`, `/models`, `/config`"""
 
     def __init__(
         self, reports: Reports, usage: UsageStore, directory: Directory, config: Callable[[], Config]
@@ -149,6 +171,9 @@ class ReportsApi:
 
     async def usage(self, request: Request) -> Response:
         return answer(await self._reports.usage_report(read_query(request, UsageQuery)))
+
+    async def stats(self, request: Request) -> Response:
+        return answer(await self._reports.stats(read_query(request, StatsQuery)))
 
     async def requests(self, request: Request) -> Response:
         query = read_query(request, RequestsQuery)
@@ -174,7 +199,17 @@ class ReportsApi:
 
 
 def admin_routes(
-    admin: AdminKey, clock: Clock, keys: KeysApi, accounts: AccountsApi, reports: ReportsApi
+    admin: AdminKey,
+    clock: Clock,
+    keys: KeysApi,
+    chat: KeyChat,
+    accounts: AccountsApi,
+    money: MoneyApi,
+    reports: ReportsApi,
+    prices: PricesApi,
+    reload: ReloadApi,
+    providers: ProvidersApi,
+    clients: ClientSetup,
 ) -> list[BaseRoute]:
     """Return the routes of the admin API."""
 
@@ -183,17 +218,36 @@ def admin_routes(
         return answer({"key": key.reveal()}, 201)
 
     gate = AdminGate(admin, clock)
-    resources = {
+    resources: dict[str, ASGIApp] = {
         "/keys": Resource(gate, GET=keys.list, POST=keys.create),
         "/keys/{id}": Resource(gate, GET=keys.show, PATCH=keys.change, DELETE=keys.revoke),
         "/keys/{id}/rotate": Resource(gate, POST=keys.rotate),
+        "/keys/{id}/chat": chat.behind(gate),
         "/accounts": Resource(gate, GET=accounts.list, POST=accounts.create),
         "/accounts/{name}": Resource(gate, GET=accounts.show, PATCH=accounts.change),
+        "/accounts/{name}/topup": Resource(gate, POST=money.top_up),
+        "/accounts/{name}/adjust": Resource(gate, POST=money.adjust),
+        "/accounts/{name}/grant-tokens": Resource(gate, POST=money.grant_tokens),
+        "/accounts/{name}/subscribe": Resource(gate, POST=money.subscribe),
+        "/accounts/{name}/ledger": Resource(gate, GET=money.ledger),
+        "/accounts/{name}/statement": Resource(gate, GET=money.statement),
+        "/ledger/verify": Resource(gate, GET=money.verify),
         "/usage": Resource(gate, GET=reports.usage),
+        "/stats": Resource(gate, GET=reports.stats),
         "/requests": Resource(gate, GET=reports.requests),
         "/requests/{id}": Resource(gate, GET=reports.request),
         "/models": Resource(gate, GET=reports.models),
+        "/prices": Resource(gate, GET=prices.show, POST=prices.replace, DELETE=prices.clear),
         "/config": Resource(gate, GET=reports.config),
+        "/reload": Resource(gate, POST=reload.reload),
+        "/providers": Resource(gate, GET=providers.list),
+        "/providers/{name}": Resource(gate, GET=providers.show),
+        "/providers/{name}/reset": Resource(gate, POST=providers.reset),
+        "/providers/{name}/disable": Resource(gate, POST=providers.disable),
+        "/providers/{name}/enable": Resource(gate, POST=providers.enable),
+        "/providers/{name}/probe": Resource(gate, POST=providers.probe),
+        "/explain": Resource(gate, GET=providers.explain),
+        "/clients": Resource(gate, GET=clients.everything),
         "/admin-key": Resource(gate, POST=reset_admin_key),
     }
     return [Route(PREFIX + path, resource) for path, resource in resources.items()]

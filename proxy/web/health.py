@@ -8,13 +8,14 @@ from starlette.types import Scope
 from proxy import __version__
 from proxy.core.moments import rfc3339
 from proxy.gateway.gateway import Gateway
+from proxy.gateway.reload import Reloader
 from proxy.store.writer import Writer
 from proxy.web.resources import Resource, answer
 
 
-def health_routes(gateway: Gateway, writer: Writer, loaded_ms: int) -> list[BaseRoute]:
+def health_routes(gateway: Gateway, writer: Writer, reloader: Reloader) -> list[BaseRoute]:
     """Return the routes; they are open to everybody."""
-    health = Health(gateway, writer, loaded_ms)
+    health = Health(gateway, writer, reloader)
     return [
         Route("/healthz", Resource(_open, GET=health.alive)),
         Route("/readyz", Resource(_open, GET=health.ready)),
@@ -24,10 +25,10 @@ def health_routes(gateway: Gateway, writer: Writer, loaded_ms: int) -> list[Base
 class Health:
     """`/healthz` and `/readyz`. docs/operations.md, "Health" """
 
-    def __init__(self, gateway: Gateway, writer: Writer, loaded_ms: int) -> None:
+    def __init__(self, gateway: Gateway, writer: Writer, reloader: Reloader) -> None:
         self._gateway = gateway
         self._writer = writer
-        self._loaded_ms = loaded_ms
+        self._reloader = reloader
 
     async def alive(self, request: Request) -> Response:
         return answer({"status": "ok", "version": __version__})
@@ -40,7 +41,7 @@ class Health:
         report = {
             "status": status,
             "version": __version__,
-            "config": {"loaded_at": rfc3339(self._loaded_ms), "error": None},
+            "config": {"loaded_at": rfc3339(self._reloader.loaded_ms), "error": self._reloader.error},
             "database": "ok" if writable else "not writable",
         }
         return answer(report, 200 if status == "ok" else 503)

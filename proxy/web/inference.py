@@ -1,9 +1,12 @@
 """The endpoints that call models: read the request, admit it, hand it to its exchange."""
 
+from collections.abc import Callable
+
+import msgspec
 from starlette.types import Receive, Scope, Send
 
 from proxy.core.entities import Finish
-from proxy.core.errors import RequestRefused, SluiceError
+from proxy.core.errors import BadRequest, RequestRefused, SluiceError
 from proxy.gateway.admission import check_address
 from proxy.gateway.gateway import Gateway
 from proxy.gateway.keyring import Keyring
@@ -11,11 +14,14 @@ from proxy.gateway.keystate import KeyState
 from proxy.gateway.request import COUNT_TOKENS, ClientRequest, Endpoint, read_form, read_json
 from proxy.web.body import ClientDisconnected, content_type, read_body
 from proxy.web.credentials import presented_key
-from proxy.web.errors import render
+from proxy.web.errors import Headers, render
 from proxy.web.multipart import read_multipart
 from proxy.web.protocol import client_address
 from proxy.web.request_id import RequestIds
 from proxy.web.streaming import ClientSink, merged
+
+#: Returns the key as which a request runs, given the time in Unix milliseconds.
+FindKey = Callable[[Scope, int], KeyState]
 
 
 class Inference:
@@ -26,19 +32,33 @@ class Inference:
         self._keyring = keyring
         self._ids = RequestIds()
 
-    async def __call__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; every error is answered in the dialect of the endpoint."""
+    async def __call__(
+        self,
+        endpoint: Endpoint,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        find_key: FindKey | None = None,
+    ) -> None:
+        """Answer one request; every error is answered in the dialect of the endpoint.
+
+        `find_key` says whose it is, or raises why it is nobody's; by default that of the key it brings.
+        """
         clock = self._gateway.services.clock
         request_id = self._ids.new()
         key: KeyState | None = None
         try:
-            key = self._authenticate(scope, clock.now_ms())
+            key = (find_key or self._authenticate)(scope, clock.now_ms())
             self._gateway.check_open()
+            dry_run = endpoint is not COUNT_TOKENS and _wants_dry_run(scope["headers"])
             request = await self._read(endpoint, scope, receive)
             if endpoint is COUNT_TOKENS:
                 await self._count(request, key, request_id, send)
                 return
-            admitted, first = self._gateway.admit(request, key, request_id)
+            if dry_run:
+                await self._dry_run(request, key, request_id, send)
+                return
+            admitted, route, first = self._gateway.admit(request, key, request_id)
         except ClientDisconnected:
             return
         except SluiceError as error:
@@ -49,7 +69,9 @@ class Inference:
             await send({"type": "http.response.body", "body": body})
             return
         cycle = scope["extensions"]["sluice.connection"]
-        exchange = self._gateway.begin(admitted, first, ClientSink(cycle, endpoint.dialect, request_id))
+        exchange = self._gateway.begin(
+            admitted, route, first, ClientSink(cycle, endpoint.dialect, request_id)
+        )
         # Until the answer is complete, all that can come is that the client is gone.
         while (await receive())["type"] != "http.disconnect":
             pass
@@ -59,14 +81,13 @@ class Inference:
     async def _count(self, request: ClientRequest, key: KeyState, request_id: str, send: Send) -> None:
         """Answer `count_tokens`."""
         body = b'{"input_tokens":%d}' % await self._gateway.count_tokens(request, key)
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", request_id.encode()),
-            (b"request-id", request_id.encode()),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await _send_json(send, body, request_id, [(b"request-id", request_id.encode())])
+
+    async def _dry_run(self, request: ClientRequest, key: KeyState, request_id: str, send: Send) -> None:
+        """Answer what would become of a request."""
+        body = msgspec.json.encode(self._gateway.dry_run(request, key, request_id))
+        limits = key.limiter.headers(*self._gateway.services.clock.instant())
+        await _send_json(send, body, request_id, limits)
 
     def _authenticate(self, scope: Scope, now_ms: int) -> KeyState:
         """Return the key that the request presents; before its body is read."""
@@ -89,3 +110,26 @@ class Inference:
             )
         body = await read_body(receive, headers, limit)
         return read_json(endpoint, headers, body, scope["query_string"])
+
+
+def _wants_dry_run(headers: Headers) -> bool:
+    """Return whether a request is only to be looked at. Raises BadRequest for what is neither yes nor no."""
+    given = [value.strip() for name, value in headers if name == b"x-sluice-dry-run"]
+    if not all(value in (b"", b"0", b"1") for value in given) or len(set(given)) > 1:
+        raise BadRequest(
+            "invalid_value",
+            "The header x-sluice-dry-run is 1 for a dry run, else 0 or empty.",
+            param="x-sluice-dry-run",
+        )
+    return b"1" in given
+
+
+async def _send_json(send: Send, body: bytes, request_id: str, more: Headers) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", request_id.encode()),
+        *more,
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -16,7 +16,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from proxy.core.errors import BadRequest, RequestRefused, SluiceError, Unavailable
-from proxy.web.addresses import forwarded_client
+from proxy.web.addresses import forwarded_client, forwarded_scheme
 from proxy.web.cycle import HIGH_WATER, Cycle, answer_head
 from proxy.web.deadline import Deadline
 from proxy.web.errors import dialect_of, render
@@ -200,7 +200,7 @@ class ClientProtocol(HttpToolsProtocol):
             "http_version": version,
             "server": self.server,
             "client": self._client(),
-            "scheme": self.scheme,
+            "scheme": self._scheme(),
             "root_path": "",
             "method": method,
             "path": unquote(path) if "%" in path else path,
@@ -256,6 +256,10 @@ class ClientProtocol(HttpToolsProtocol):
             return self.client
         address = forwarded_client(self.client[0], self.head.headers, trusted)
         return self.client if address == self.client[0] else (address, 0)
+
+    def _scheme(self) -> str:
+        peer = self.client[0] if self.client is not None else ""
+        return forwarded_scheme(peer, self.head.headers, self.policy.trusted_proxies)
 
     def _parse_without_upgrade(self, rest: bytes) -> None:
         """Read the request again without its wish for another protocol; RFC 9110, section 7.8, allows it.

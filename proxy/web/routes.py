@@ -3,12 +3,13 @@
 Inference paths are looked up in a dictionary before anything else; all others are Starlette's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from proxy.config.schema import Config
 from proxy.core.errors import RequestRefused, SluiceError
 from proxy.core.quoting import quoted
 from proxy.gateway.request import (
@@ -72,10 +73,24 @@ async def _refuse(error: SluiceError, scope: Scope, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """Let web pages of these origins call the API; none, unless the configuration names them."""
-    if not origins:
-        return app
+class Cors:
+    """Lets web pages of the configured origins call the API; none, unless the configuration names them."""
+
+    def __init__(self, app: ASGIApp, config: Callable[[], Config]) -> None:
+        self._app = app
+        self._config = config
+        self._origins: Sequence[str] = ()
+        self._answers: ASGIApp = app
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        origins = self._config().server.cors_origins
+        if origins != self._origins:
+            self._origins = origins
+            self._answers = _with_cors(self._app, origins) if origins else self._app
+        return self._answers(scope, receive, send)
+
+
+def _with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     return CORSMiddleware(
         app,
         allow_origins=origins,

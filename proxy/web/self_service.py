@@ -20,7 +20,9 @@ from proxy.gateway.directory import Directory
 from proxy.gateway.keyring import Keyring
 from proxy.gateway.keystate import KeyState
 from proxy.gateway.reports import Reports, UsageFilter, UsageQuery
+from proxy.gateway.treasury import Treasury
 from proxy.store.usage import UsageStore
+from proxy.web.clients import ClientSetup
 from proxy.web.credentials import presented_key
 from proxy.web.errors import Headers
 from proxy.web.protocol import client_address
@@ -46,28 +48,37 @@ class KeyGate:
 
 
 class SelfService:
-    """`/key`, `/usage`, `/requests/{id}`, `/models`, `/models/{id}`"""
+    """`/key`, `/usage`, `/requests/{id}`, `/models`, `/models/{id}`, `/clients`"""
 
-    def __init__(self, clock: Clock, reports: Reports, usage: UsageStore, directory: Directory) -> None:
+    def __init__(
+        self,
+        treasury: Treasury,
+        clock: Clock,
+        reports: Reports,
+        usage: UsageStore,
+        directory: Directory,
+        clients: ClientSetup,
+    ) -> None:
+        self._treasury = treasury
         self._clock = clock
         self._reports = reports
         self._usage = usage
         self._directory = directory
+        self._clients = clients
 
     async def key(self, request: Request) -> Response:
         """The key with the limits that hold for it, and what remains of them."""
         state = _key(request)
-        quotas = await self._reports.quotas([state.key])
+        (funds,) = await self._treasury.shown([state.account.name])
         requests, tokens = state.limiter.windows(*self._clock.instant())
-        shown = views.key_object(state, quotas.get(state.key.id)) | {
+        shown = views.key_object(state, self._clock) | {
             "limits": asdict(state.limits),
-            "plan": state.account.plan,
+            "plan": state.plan,
             "remaining": {
                 "requests": requests and requests.remaining,
                 "tokens": tokens and tokens.remaining,
             },
-            "funds": views.NO_FUNDS["funds"],
-            "available": views.NO_FUNDS["available"],
+            **views.funds_members(funds, state.funds.held_nanos, self._clock.now_ms()),
         }
         return answer(shown)
 
@@ -104,6 +115,9 @@ class SelfService:
     async def model(self, request: Request) -> Response:
         return answer(self._directory.one(_key(request), request.path_params["id"]))
 
+    async def clients(self, request: Request) -> Response:
+        return self._clients.answer(request, _key(request))
+
     def limit_headers(self, scope: Scope) -> Headers:
         """What remains of the key's limits; nothing for a request that brought no key."""
         state: KeyState | None = scope.get(_KEY)
@@ -111,10 +125,16 @@ class SelfService:
 
 
 def self_service_routes(
-    keyring: Keyring, clock: Clock, reports: Reports, usage: UsageStore, directory: Directory
+    keyring: Keyring,
+    treasury: Treasury,
+    clock: Clock,
+    reports: Reports,
+    usage: UsageStore,
+    directory: Directory,
+    clients: ClientSetup,
 ) -> Sequence[BaseRoute]:
     """Return the routes below each prefix; those of models also without one."""
-    service = SelfService(clock, reports, usage, directory)
+    service = SelfService(treasury, clock, reports, usage, directory, clients)
     gate, limits = KeyGate(keyring, clock), service.limit_headers
     models = {
         "/models": Resource(gate, limits, GET=service.models),
@@ -124,6 +144,7 @@ def self_service_routes(
         "/key": Resource(gate, limits, GET=service.key),
         "/usage": Resource(gate, limits, GET=service.usage),
         "/requests/{id}": Resource(gate, limits, GET=service.request),
+        "/clients": Resource(gate, limits, GET=service.clients),
     }
     paths = {prefix + path: resource for prefix in PREFIXES for path, resource in prefixed.items()} | models
     return [Route(path, resource) for path, resource in paths.items()]

@@ -65,6 +65,8 @@ class Hooks:
     on_grace_over: Callable[[], None]
     #: Nothing runs any more: settle and close.
     on_close: Callable[[], Awaitable[None]]
+    #: SIGHUP: the configuration is to be read again. At any time between the start and the stop.
+    on_reload: Callable[[], None] | None = None
 
 
 class Server(uvicorn.Server):
@@ -94,11 +96,15 @@ class Server(uvicorn.Server):
         self._hooks = hooks
         self._descriptors = raise_descriptor_limit(2 * settings.max_connections + RESERVED_DESCRIPTORS)
         self._stop = asyncio.Event()
+        self._terminal: int | None = None
         self.server_state = SharedState(self._policy(settings))
 
     def apply(self, settings: schema.Server) -> None:
         """Use other settings from the next request on; address and port stay as they are."""
+        if settings == self._settings:
+            return
         self._settings = settings
+        self._descriptors = raise_descriptor_limit(2 * settings.max_connections + RESERVED_DESCRIPTORS)
         self.server_state.policy = self._policy(settings)
 
     def stop(self) -> None:
@@ -113,6 +119,9 @@ class Server(uvicorn.Server):
         """Stop at a signal. uvicorn raises it again in the end, which would spoil the exit code."""
         loop = asyncio.get_running_loop()
         restore = [_handle_signal(loop, number, self._on_signal) for number in _STOP_SIGNALS]
+        if sys.platform != "win32" and self._hooks.on_reload is not None:
+            self._terminal = _terminal()
+            restore.append(_handle_signal(loop, signal.SIGHUP, self._on_hangup))
         try:
             yield
         finally:
@@ -190,6 +199,13 @@ class Server(uvicorn.Server):
             os._exit(EXIT_INTERRUPTED)
         self.stop()
 
+    def _on_hangup(self) -> None:
+        """Reload, unless it is not somebody's wish: a terminal that is closed ends its programs."""
+        if self._terminal is not None and not os.isatty(self._terminal):
+            self.stop()
+        elif self._hooks.on_reload is not None:
+            self._hooks.on_reload()
+
     async def _tasks_running(self, end: float) -> bool:
         """Wait for the answers until `end`; return whether some still run."""
         tasks = self.server_state.tasks
@@ -257,6 +273,13 @@ def _handle_signal(
         previous = signal.signal(number, lambda *_: loop.call_soon_threadsafe(handler))
         return lambda: signal.signal(number, previous)
     return lambda: loop.remove_signal_handler(number)
+
+
+def _terminal() -> int | None:
+    """Return a descriptor of the terminal that this program ends with; None where there is none."""
+    if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup
+        return None
+    return next((fd for fd in range(3) if os.isatty(fd)), None)
 
 
 def _date_line() -> bytes:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -165,6 +166,81 @@ class TestBesideAServer:
             assert run_file.stat().st_mode & 0o777 == 0o600
             assert json.loads(run_file.read_text())["url"] == served.url
         assert not run_file.exists()
+
+
+def config_state(served: Served) -> tuple[str, str | None]:
+    """Return when the configuration was loaded, and what is wrong with the file."""
+    found = httpx2.get(f"{served.url}/readyz").json()["config"]
+    return found["loaded_at"], found["error"]
+
+
+def changed_state(served: Served, before: tuple[str, str | None]) -> tuple[str, str | None]:
+    """Wait until the state of the configuration is another one."""
+    deadline = time.monotonic() + 20
+    while (now := config_state(served)) == before:
+        assert time.monotonic() < deadline
+    return now
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+class TestReload:
+    def test_a_hangup_reads_the_configuration_again(self, folder: Path, run: Run) -> None:
+        path = folder / "config.yaml"
+        with serving() as served:
+            first = config_state(served)
+            path.write_text(CONFIG.replace("quick: ", "hasty: "))
+            os.utime(path, (0, 0))
+            served.process.send_signal(signal.SIGHUP)
+            second = changed_state(served, first)
+            assert second[1] is None
+            key = run("key", "create", "--name", "laptop", "--json").json["key"]
+            models = httpx2.get(f"{served.url}/v1/models", headers={"x-api-key": key}).json()["data"]
+            assert "hasty" in {model["id"] for model in models}
+            path.write_text("nonsense")
+            served.process.send_signal(signal.SIGHUP)
+            third = changed_state(served, second)
+            assert third[0] == second[0]
+            assert "config.yaml:1" in (third[1] or "")
+            assert run("key", "list").status == 2  # commands read the file, too
+            assert httpx2.get(f"{served.url}/v1/models", headers={"x-api-key": key}).status_code == 200
+            assert served.stop() == 0
+
+    def test_the_file_is_watched_and_the_log_tells(self, folder: Path) -> None:
+        path, log = folder / "config.yaml", folder / "log.txt"
+        with log.open("w") as stderr:
+            process = start("--port", "0", stderr=stderr.fileno())
+            served = Served(process)
+            served.read_until("Sluice ")
+            first = config_state(served)
+            path.write_text(CONFIG + "server: {port: 1}\nlog: {format: json}\n")
+            second = changed_state(served, first)
+            path.write_text("provider: {}\n")
+            third = changed_state(served, second)
+            assert (second[1], third[0]) == (None, second[0])
+            path.write_text(CONFIG)
+            assert changed_state(served, third)[1] is None
+            assert served.stop() == 0
+            served.process.stdout.close()
+        text = log.read_text()
+        assert "changed: log.format changed: text → json" in text
+        assert 'config.yaml:1: provider: unknown key (did you mean \\"providers\\"?)' in text
+        assert text.count("unknown key") == 1
+        # Given on the command line, the port is none of the file's.
+        assert "needs a restart" not in text
+
+    def test_a_terminal_that_is_closed_ends_its_server(self, folder: Path) -> None:
+        ours, theirs = os.openpty()
+        process = start("--port", "0", stderr=theirs, stdin=theirs)
+        os.close(theirs)
+        served = Served(process)
+        served.read_until("Sluice ")
+        first = config_state(served)
+        process.send_signal(signal.SIGHUP)
+        changed_state(served, first)  # somebody's wish
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(20) == 0
+        served.process.stdout.close()
 
 
 @pytest.mark.usefixtures("folder")

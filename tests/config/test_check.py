@@ -1,9 +1,10 @@
 """What `check` finds in valid configurations."""
 
 import json
+from textwrap import dedent
 
 from proxy.config.check import Finding, ProviderState, RouteState, findings
-from proxy.core.pricing import Price
+from tests.config.test_facts import imported
 from tests.support.configuration import configuration
 
 ALI = "https://dashscope.aliyuncs.com/compatible-mode/v1"
@@ -54,21 +55,39 @@ def test_routes_are_listed() -> None:
     )
 
 
-def test_unpriced_routes_are_those_that_neither_the_file_nor_the_list_prices() -> None:
+def test_unpriced_routes_are_those_that_neither_the_file_nor_a_list_prices() -> None:
     text = """
         providers: {openai: {api_key: ${K}}}
         models:
           a:
             routes:
-              - openai/known
+              - openai/gpt-4o
               - openai/unknown
+              - openai/imported
     """
-    price = Price("USD", 1, 1, 1, 1, 1)
-    listed = {("openai", "known"): price}
-    report = findings(configuration(text, K="k"), lambda preset, model: listed.get((preset, model)))
-    assert report.findings == (
+    row = {"id": "imported", "price": {"input": "1", "output": "2"}}
+    assert findings(configuration(text, K="k"), imported("openai", "", row)).findings == (
         Finding("unpriced", 7, "models.a.routes[1]", "openai/unknown has no price: it counts as free"),
     )
+
+
+def test_a_price_list_without_exchange_rate_is_pointed_out() -> None:
+    text = """\
+        providers:
+          ali: {api_key: ${K}}
+          volc: {}
+        models: {a: {routes: [ali/qwen-max]}}
+    """
+    assert [(one.line, one.path, one.message) for one in found(text, "unpriced", K="k")] == [
+        (
+            2,
+            "providers.ali",
+            "its price list is in CNY, and counts only with billing.exchange_rates: {CNY: …}, "
+            "what 1 CNY is worth in USD",
+        ),
+        (4, "models.a.routes[0]", "ali/qwen-max has a price in CNY, without a rate: it counts as free"),
+    ]
+    assert found(f"{dedent(text)}billing: {{exchange_rates: {{CNY: 0.14}}}}", "unpriced", K="k") == []
 
 
 def test_unpriced_routes_say_what_happens_to_requests() -> None:
@@ -168,6 +187,14 @@ def test_plain_http_to_public_hosts_is_pointed_out_once_for_each_provider() -> N
           bare: {preset: vllm, base_url: "http://llm.example.com/v1"}
     """
     assert [(one.line, one.path) for one in found(text, "plain_http")] == [(4, "providers.bare.base_url")]
+
+
+def test_accounts_without_funds_are_told_where_funds_matter() -> None:
+    text = "providers: {demo: {preset: echo}}\nbilling:\n  mode: %s\n"
+    told = findings(configuration(text % "prepaid"), without_funds=["default", "team"]).findings
+    assert [(one.kind, one.line, one.path) for one in told] == [("no_funds", 3, "billing.mode")] * 2
+    assert ["default" in told[0].message, "team" in told[1].message] == [True, True]
+    assert findings(configuration(text % "track"), without_funds=["default"]).findings == ()
 
 
 def test_findings_become_json() -> None:

@@ -23,11 +23,12 @@ SWITCHED_ON = re.sub(r"^( *)#(?=\S|  )", r"\1", EXAMPLE, flags=re.MULTILINE)
 
 
 def described(kind: Kind[Any], path: str = "") -> Iterator[tuple[str, Record[Any], str]]:
-    """Yield each key as path, record and name. Prices are the same on routes and on models."""
+    """Yield each key as path, record and name. Routes have models' prices and providers' overrides."""
     match kind:
         case Record():
             for name, key in kind.keys.items():
                 place = f"{path}.{name}".removeprefix(".").replace("routes[].price.", "price.")
+                place = place.replace("models.NAME.routes[].overrides.", "providers.NAME.overrides.")
                 yield place, kind, name
                 yield from described(key.kind, place)
         case MapOf():
@@ -123,7 +124,7 @@ def test_the_page_has_every_repair() -> None:
 
 def test_the_page_has_every_finding() -> None:
     listed = [cells[0].strip("`") for cells in rows(PAGE.split("| finding |")[1])]
-    assert listed == ["unpriced", "free_output", "key_in_clear", "unreachable", "plain_http"]
+    assert listed == ["unpriced", "free_output", "key_in_clear", "unreachable", "plain_http", "no_funds"]
 
 
 def test_the_example_has_every_key() -> None:

@@ -15,7 +15,6 @@ from proxy.config.schema import (
     LimitDefaults,
     Log,
     Metrics,
-    Overrides,
     Plan,
     ProviderKey,
     Server,
@@ -26,6 +25,7 @@ from proxy.config.schema import (
 from proxy.config.template import starting_configuration
 from proxy.core.entities import Limits
 from proxy.core.pricing import Price, Tier
+from proxy.core.rewrite import Overrides
 from proxy.core.routing import Deployment, Model
 from proxy.core.secret import Secret
 from tests.support.configuration import configuration, problems

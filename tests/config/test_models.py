@@ -2,6 +2,7 @@
 
 from proxy.config.rules import resolve
 from proxy.core.pricing import NANOS
+from proxy.core.rewrite import Overrides
 from proxy.core.routing import Deployment
 from tests.support.configuration import configuration
 
@@ -31,6 +32,23 @@ def test_a_price_is_in_the_billing_currency_unless_it_says_otherwise() -> None:
     assert (models["a"].price.currency, models["a"].price.input) == ("CNY", NANOS)
     assert models["b"].deployments[0].price is not None
     assert models["b"].deployments[0].price.currency == "USD"
+
+
+def test_a_route_may_change_bodies() -> None:
+    text = """
+        providers: {demo: {preset: echo}}
+        models:
+          a:
+            routes:
+              - demo/a
+              - provider: demo
+                model: b
+                overrides: {set: {thinking: {type: [disabled, 1]}}, remove: [seed]}
+    """
+    plain, changed = configuration(text).models["a"].deployments
+    assert plain.overrides is None
+    assert changed.overrides == Overrides({"thinking": {"type": ["disabled", 1]}}, {}, ("seed",))
+    assert isinstance(hash(changed), int)
 
 
 def test_aliases_may_lead_to_aliases_wildcards_and_provider_names() -> None:

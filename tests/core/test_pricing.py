@@ -104,12 +104,16 @@ def test_a_tier_holds_for_the_whole_exchange() -> None:
     ("price", "free"),
     [
         (Price("USD", 0, 0, 0, 0, 0), True),
+        (Price("USD", 1, 0, 0, 0, 0), False),
+        (Price("USD", 0, 1, 0, 0, 0), False),
+        (Price("USD", 0, 0, 1, 0, 0), False),
+        (Price("USD", 0, 0, 0, 1, 0), False),
         (Price("USD", 0, 0, 0, 0, 1), False),
         (Price("USD", 0, 0, 0, 0, 0, per_request=1), False),
         (Price("USD", 0, 0, 0, 0, 0, tiers=(Tier(10, Price("USD", 0, 0, 0, 0, 0)),)), True),
         (Price("USD", 0, 0, 0, 0, 0, tiers=(Tier(10, BASE),)), False),
     ],
-    ids=["nothing", "reasoning", "per request", "free tier", "tier"],
+    ids=["nothing", "input", "output", "cached", "written", "reasoning", "per request", "free tier", "tier"],
 )
 def test_free_is_what_costs_nothing_in_any_tier(price: Price, free: bool) -> None:
     assert price.is_free is free

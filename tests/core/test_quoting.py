@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.quoting import quoted
+from proxy.core.quoting import quoted, unformulaic
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,13 @@ def test_what_is_shown_is_one_printable_line_of_utf8(text: str) -> None:
     shown = quoted(text)
     assert shown.isprintable()
     shown.encode()
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", "\rx"])
+def test_a_cell_is_no_formula(text: str) -> None:
+    assert unformulaic(text) == "'" + text
+
+
+@pytest.mark.parametrize("text", ["", "gpt-5", "a=b", "'=x", " =1"])
+def test_other_cells_stay_as_they_are(text: str) -> None:
+    assert unformulaic(text) == text

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from proxy.core import rewrite
+from proxy.core.rewrite import Overrides
 
 
 def members(text: str) -> dict[str, msgspec.Raw]:
@@ -74,7 +75,7 @@ def test_lengths_are_clamped_never_invented(
 
 def test_overrides_remove_then_default_then_set() -> None:
     body = members('{"a":1,"b":2.50,"c":{"deep": [ ]}}')
-    rewrite.apply_overrides(body, set={"a": {"x": [None]}}, default={"b": 9, "d": "new"}, remove=("c",))
+    rewrite.apply_overrides(body, Overrides({"a": {"x": [None]}}, {"b": 9, "d": "new"}, ("c",)))
     assert encoded(body) == '{"a":{"x":[null]},"b":2.50,"d":"new"}'
 
 

@@ -30,6 +30,7 @@ async def test_a_reset_ends_the_old_key_at_once(tmp_path: Path) -> None:
         old, new = await here.admin.reset(), await here.admin.reset()
         assert old != new
         assert here.admin.accepts(new.reveal().encode())
+        assert here.admin.actor(new.reveal().encode()) == "admin"
         assert not here.admin.accepts(old.reveal().encode())
 
 
@@ -39,6 +40,7 @@ async def test_the_run_secret_is_accepted_but_is_no_admin_key(tmp_path: Path) ->
         run_secret = here.admin.run_secret.encode()
         assert here.admin.accepts(run_secret)
         assert not here.admin.is_admin_key(run_secret)
+        assert here.admin.actor(run_secret) == "local"
         assert not here.admin.exists
     async with installed(config) as next_start:
         assert not next_start.admin.accepts(run_secret)

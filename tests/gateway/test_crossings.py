@@ -11,7 +11,8 @@ import httpx2
 import pytest
 
 from proxy.core.entities import Billing, Finish
-from proxy.gateway.exchange import KEEP_ALIVE_NS, Exchange
+from proxy.gateway.delivery import KEEP_ALIVE_NS
+from proxy.gateway.exchange import Exchange
 from tests.support.clients import MESSAGES
 from tests.support.gateway import Sluice, gateway
 from tests.support.replies import (
@@ -71,7 +72,7 @@ def response_stream() -> Reply:
 def be_silent(sluice: Sluice) -> None:
     """Let the time pass after which a stream gets a keep-alive."""
     (exchange,) = sluice.app.gateway._running
-    exchange._last_sent_ns = -KEEP_ALIVE_NS
+    exchange._delivery._last_sent_ns = -KEEP_ALIVE_NS
     exchange.tick(0)
 
 
@@ -139,7 +140,7 @@ async def test_a_keep_alive_before_any_content_commits_the_answer(
         await upstream.received(1)
         exchange: Exchange = next(iter(sluice.app.gateway._running))
         async with asyncio.timeout(20):
-            while exchange._response is None:
+            while exchange._delivery._response is None:
                 await asyncio.sleep(0)
             be_silent(sluice)
             while not exchange._sink.started:

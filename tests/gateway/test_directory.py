@@ -8,11 +8,14 @@ import pytest
 
 from proxy.core.entities import Account
 from proxy.core.errors import PermissionRefused, RequestRefused, UpstreamTimeout
+from proxy.core.funding import Funds
 from proxy.gateway import directory
 from proxy.gateway.directory import Directory, first_name
+from proxy.gateway.funds import AccountFunds
 from proxy.gateway.keystate import KeyState
 from proxy.gateway.management import blank_key
 from proxy.gateway.snapshot import Snapshot
+from proxy.upstream.providers import ProviderClient
 from tests.support.configuration import configuration
 from tests.support.keys import NOW_MS, SetClock
 
@@ -46,8 +49,8 @@ class Provider:
         self.answering.set()
         self.error: Exception | None = None
 
-    async def __call__(self, name: str) -> list[str]:
-        self.asked.append(name)
+    async def __call__(self, provider: ProviderClient) -> list[str]:
+        self.asked.append(provider.name)
         await self.answering.wait()
         if self.error is not None:
             raise self.error
@@ -76,7 +79,9 @@ def here(snapshot: Snapshot, provider: Provider, clock: SetClock) -> Directory:
 
 def key(**fields: Any) -> KeyState:
     account = Account("default", None, enabled=True, created_ms=0)
-    return KeyState(replace(blank_key(0), **fields), account, None, now_ns=0)
+    return KeyState(
+        replace(blank_key(0), **fields), account, AccountFunds("default", Funds()), None, now_ns=0
+    )
 
 
 def ids(items: list[dict[str, Any]]) -> list[str]:
@@ -246,12 +251,63 @@ class TestAsking:
         assert "ali/qwen-vl-plus" not in ids(await here.listing(key(), None, None))
         assert len(provider.asked) == 2
 
+    async def test_a_list_is_made_of_one_configuration(self, provider: Provider, clock: SetClock) -> None:
+        current = Snapshot.build(configuration(TEXT, KEY="sk-0123456789"))
+        here = Directory(lambda: current, provider, clock)
+        provider.answering.clear()
+        listing, entries = (
+            asyncio.create_task(call) for call in (here.listing(key(), None, None), here.entries())
+        )
+        while not provider.asked:
+            await asyncio.sleep(0)
+        current = Snapshot.build(configuration("providers: {demo: {preset: echo}}"))
+        provider.answering.set()
+        assert ids(await listing) == ALL
+        assert "sleeping" in ids(await entries)
+        assert ids(await here.listing(key(), None, None)) == ["demo/echo"]
+
+    async def test_an_answer_outlives_a_reload_that_leaves_its_provider_alone(
+        self, provider: Provider, clock: SetClock
+    ) -> None:
+        current = Snapshot.build(configuration(TEXT, KEY="sk-0123456789"))
+        here = Directory(lambda: current, provider, clock)
+        await here.listing(key(), None, None)
+        current = Snapshot.build(
+            configuration(
+                TEXT.replace("fast:", "quick:", 1).replace("alias: fast", "alias: quick"), KEY="sk-0123456789"
+            )
+        )
+        assert "ali/qwen-vl-plus" in ids(await here.listing(key(), None, None))
+        assert provider.asked == ["ali"]
+
     async def test_who_lists_no_models_is_not_asked(self, provider: Provider, clock: SetClock) -> None:
-        text = "providers: {iflytek: {api_key: sk-0123456789}, other: {base_url: 'https://o.example/v1'}}"
+        text = """
+            providers:
+              zhipu: {api_key: sk-0123456789, models: ["glm-5.3*", own]}
+              iflytek: {api_key: sk-0123456789}
+              other: {base_url: 'https://o.example/v1'}
+              azure: {resource: r, api_key: sk-0123456789}
+        """
         snapshot = Snapshot.build(configuration(text))
         items = await Directory(lambda: snapshot, provider, clock).listing(key(), None, None)
-        assert ids(items) == ["other/qwen-vl-plus", "other/qwen-turbo"]
+        assert ids(items)[:5] == [
+            *("zhipu/own", "zhipu/glm-5.3", "zhipu/glm-5.3-flash", "zhipu/glm-5.3-flashx", "iflytek/4.0Ultra")
+        ]
+        assert ids(items)[-2:] == ["other/qwen-vl-plus", "other/qwen-turbo"]
         assert provider.asked == ["other"]
+
+    async def test_who_did_not_answer_yet_has_the_models_that_ship(
+        self, provider: Provider, clock: SetClock
+    ) -> None:
+        snapshot = Snapshot.build(configuration("providers: {openai: {api_key: sk-0123456789}}"))
+        here = Directory(lambda: snapshot, provider, clock)
+        provider.error = UpstreamTimeout("upstream_first_byte_timeout", "openai did not answer.")
+        assert "openai/gpt-4o" in ids(await here.listing(key(), None, None))
+        (embedding, *_) = await here.listing(key(), None, "embedding")
+        assert embedding["id"] == "openai/text-embedding-3-large"
+        provider.error = None
+        clock.ms += 30_000
+        assert ids(await here.listing(key(), None, None)) == ["openai/qwen-vl-plus", "openai/qwen-turbo"]
 
 
 async def test_administrators_see_every_entry_with_its_routes(here: Directory) -> None:
@@ -267,6 +323,8 @@ async def test_administrators_see_every_entry_with_its_routes(here: Directory) -
         "weight": 1,
         "active": True,
         "price": entries["fast"]["routes"][0]["price"],
+        "price_source": "configuration",
+        "price_date": None,
     }
     assert entries["fast"]["routes"][0]["price"]["input"] == "2"
     assert entries["gpt-*"]["routes"][0]["model"] == "*"

@@ -363,7 +363,7 @@ async def test_a_client_does_not_wait_for_ever_for_a_disk(tmp_path: Path) -> Non
             other.execute("BEGIN IMMEDIATE")
             asking = asyncio.create_task(ask(sluice))
             async with asyncio.timeout(20):
-                while not any(exchange._commit for exchange in sluice.app.gateway._running):
+                while not any(exchange._books._commit for exchange in sluice.app.gateway._running):
                     await asyncio.sleep(0)
             (exchange,) = sluice.app.gateway._running
             exchange.tick(0)

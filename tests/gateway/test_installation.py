@@ -18,7 +18,7 @@ TWO = "sk-sluice-configured-two"
 
 async def started(here: Installation) -> NewSecrets:
     """Do what a start does, in its order."""
-    await claim(here.keyring, here.settings, here.config)
+    await claim(here.keyring, here.treasury, here.settings, here.config, here.clock.now_ms())
     return await prepare(here.keyring, here.admin, here.settings, here.config, here.clock.ms)
 
 
@@ -121,7 +121,7 @@ async def test_the_currency_is_fixed_at_the_first_start(tmp_path: Path) -> None:
         await started(here)
     async with installed(settings_of(tmp_path, currency="USD")) as here:
         with pytest.raises(ConfigError, match=r"billing\.currency: is USD, but .* CNY"):
-            await claim(here.keyring, here.settings, here.config)
+            await claim(here.keyring, here.treasury, here.settings, here.config, here.clock.now_ms())
 
 
 async def test_the_default_account_gets_the_plan_of_new_accounts_once(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.problems import ConfigError
-from proxy.config.schema import Plan
+from proxy.config.schema import Config, Plan
 from proxy.core.entities import Account, ApiKey, Limits
 from proxy.core.errors import AuthenticationFailed, BadRequest, PermissionRefused, RateLimited, SluiceError
 from proxy.core.secret import Secret
@@ -46,6 +46,11 @@ async def added(here: Installation, **fields: object) -> tuple[KeyState, Secret]
     secret = new_secret()
     key: ApiKey = replace(blank_key(here.clock.ms, "test"), **fields)
     return await here.keyring.add(key, secret), secret
+
+
+async def applied(here: Installation, config: Config) -> None:
+    async with here.keyring.applying(config):
+        pass
 
 
 def find(here: Installation, secret: Secret, peer: str = PEER) -> KeyState:
@@ -233,14 +238,14 @@ class TestPermissions:
     async def test_a_reload_changes_the_plans(self, here: Installation) -> None:
         state, _ = await added(here)
         await here.keyring.change_account("default", lambda account: replace(account, plan="free"))
-        await here.keyring.apply(replace(here.config, plans={"free": Plan("free", Limits(rpm=1))}))
+        await applied(here, replace(here.config, plans={"free": Plan("free", Limits(rpm=1))}))
         assert state.limits == Limits(rpm=1)
 
     async def test_a_plan_in_use_cannot_go(self, here: Installation) -> None:
         state, _ = await added(here)
         await here.keyring.change_account("default", lambda account: replace(account, plan="free"))
         with pytest.raises(ConfigError, match=r"config\.yaml: plans\.free: .*default"):
-            await here.keyring.apply(replace(here.config, plans={}))
+            await applied(here, replace(here.config, plans={}))
         assert state.limits.rpm == 60
 
 
@@ -310,7 +315,7 @@ class TestDurability:
         assert [type(result) for result in results] == [type(None), BadRequest]
 
     async def test_a_plan_that_is_just_going_cannot_be_taken(self, here: Installation) -> None:
-        going = asyncio.create_task(here.keyring.apply(replace(here.config, plans={})))
+        going = asyncio.create_task(applied(here, replace(here.config, plans={})))
         taking = here.keyring.change_account("default", lambda account: replace(account, plan="free"))
         with pytest.raises(BadRequest):
             await asyncio.gather(going, taking)

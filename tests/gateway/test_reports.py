@@ -1,15 +1,12 @@
 """Reports over the daily sums."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from proxy.core.entities import ApiKey, Finish, Quota, Usage
+from proxy.core.entities import Finish, Usage
 from proxy.core.errors import BadRequest
-from proxy.gateway.management import blank_key
 from proxy.gateway.reports import Reports, UsageQuery
 from tests.support.keys import Installation, installed, settings_of
 from tests.support.records import record
@@ -142,36 +139,3 @@ async def test_a_wrong_query_is_named(reports: Reports, query: UsageQuery, param
     with pytest.raises(BadRequest) as raised:
         await reports.usage_report(query)
     assert (raised.value.code, raised.value.param) == ("invalid_value", param)
-
-
-@pytest.mark.parametrize(
-    ("period", "spent", "resets"),
-    [
-        ("day", 0, "2100-05-22"),
-        ("week", 0, "2100-05-24"),
-        ("month", 10**9, "2100-06-01"),
-        ("total", 51 * 10**9, None),
-    ],
-)
-async def test_what_a_key_has_spent_of_its_quota(
-    reports: Reports, here: Installation, period: str, spent: int, resets: str | None
-) -> None:
-    key = blank_key(1)
-    quota = Quota(10**9, period)
-    keys = [_with(key, "key_a", quota), _with(key, "key_none", None), _with(key, "key_b", Quota(1, "month"))]
-    for asked in (keys, keys[:1]):
-        state = (await reports.quotas(asked))["key_a"]
-        assert (state.quota, state.spent_nanos) == (quota, spent)
-        assert _day(state.resets_ms) == resets
-    states = await reports.quotas(keys)
-    assert states.keys() == {"key_a", "key_b"}
-    assert states["key_b"].spent_nanos == 3 * 10**9
-    assert await reports.quotas([]) == {}
-
-
-def _with(key: ApiKey, id: str, quota: Quota | None) -> ApiKey:
-    return replace(key, id=id, quota=quota)
-
-
-def _day(unix_ms: int | None) -> str | None:
-    return None if unix_ms is None else datetime.fromtimestamp(unix_ms / 1000, UTC).date().isoformat()

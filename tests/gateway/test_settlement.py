@@ -72,3 +72,17 @@ def test_the_estimate_is_made_only_when_needed() -> None:
 
     settle(Finish.OK, Reached.COMPLETE, REPORTED, unwanted)
     settle(Finish.TIMEOUT, Reached.NOTHING, None, unwanted)
+
+
+@pytest.mark.parametrize("finish", [*BROKEN_OFF, Finish.CRASH])
+def test_what_came_after_the_last_report_of_an_answer_that_was_broken_off_counts(finish: Finish) -> None:
+    early = ReportedUsage(input_tokens=100, output_tokens=3)
+    assert ended(finish, Reached.CONTENT, early) == (Billing.ESTIMATED, Usage(100, 15), True)
+
+
+def test_the_whole_answer_for_a_client_that_is_gone_is_settled_by_its_report() -> None:
+    assert ended(Finish.CLIENT_GONE, Reached.COMPLETE, REPORTED) == (
+        Billing.SETTLED,
+        Usage(100, 20, 10),
+        False,
+    )

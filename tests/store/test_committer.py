@@ -51,6 +51,13 @@ def note(text: str, *, keep: bool = False) -> Job:
     return Job(work, None, keep=keep)
 
 
+def apart(pragma: str) -> Job:
+    def work(connection: sqlite3.Connection) -> tuple[bool, Any]:
+        return connection.in_transaction, connection.execute(pragma).fetchone()
+
+    return Job(work, None, keep=False, apart=True)
+
+
 def boom(error: Exception) -> Job:
     def work(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO notes VALUES ('half done')")
@@ -302,3 +309,36 @@ def test_companions_write_once_for_all_works_of_a_transaction(bench: Bench, rows
     assert rows(NOTES) == [("2 works",)]
     bench.commit(Job(work, None, keep=False), boom(ValueError()))
     assert rows(NOTES) == [("2 works",), ("1 works",)]
+
+
+class TestApart:
+    def test_it_runs_in_its_turn_between_transactions(self, bench: Bench, rows: Rows) -> None:
+        full, what = apart("PRAGMA synchronous = FULL"), apart("PRAGMA synchronous")
+        bench.commit(note("a"), note("b"), full, what, note("c"))
+        assert bench.groups == [2, 1, 1, 1]
+        assert (full.result, what.result) == ((False, None), (False, (2,)))
+        assert rows(NOTES) == [("a",), ("b",), ("c",)]
+
+    def test_its_mistake_is_its_own(self, bench: Bench) -> None:
+        wrong = apart("PRAGMA no such thing")
+        bench.commit(note("a"), wrong, note("b"))
+        assert isinstance(wrong.error, sqlite3.OperationalError)
+        assert bench.groups == [1, 1, 1]
+        assert bench.committer.healthy
+
+    def test_it_is_refused_when_the_file_fails(self, bench: Bench) -> None:
+        def fail(connection: sqlite3.Connection) -> None:
+            raise MemoryError
+
+        job = Job(fail, None, keep=False, apart=True)
+        bench.commit(job)
+        assert isinstance(job.error, LedgerUnavailable)
+        assert not bench.committer.healthy
+        bench.commit()
+        assert bench.committer.healthy
+
+    def test_it_takes_no_part_in_a_transaction_that_could_not_be_undone(self, bench: Bench) -> None:
+        bench.connection.execute("BEGIN")
+        what = apart("PRAGMA synchronous")
+        bench.commit(what)
+        assert what.result[0] is False

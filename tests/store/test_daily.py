@@ -14,7 +14,7 @@ from proxy.core.entities import Finish, Usage, UsageRecord
 from proxy.store import daily
 from proxy.store.daily import DIMENSIONS, Sum, read_day_totals, read_sums
 from proxy.store.database import Database
-from proxy.store.usage import UsageStore
+from proxy.store.usage import Settled, UsageStore
 from tests.support.records import record
 
 TOKENS = st.integers(0, 10**9)
@@ -101,7 +101,7 @@ async def test_a_record_that_cannot_be_summed_up_keeps_out_of_its_neighbours_sum
     usage = UsageStore(database)
     good, bad = record(1), record(2, cost_nanos=2**63)
     outcomes = await asyncio.gather(usage.settle(good), usage.settle(bad), return_exceptions=True)
-    assert outcomes[0] is True
+    assert outcomes[0] == Settled(written=True, funds=None)
     assert isinstance(outcomes[1], OverflowError)
     (total,) = await read_sums(database, start=good.day, end=good.day)
     assert (total.requests, total.cost_nanos) == (1, good.cost_nanos)

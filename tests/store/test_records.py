@@ -10,6 +10,7 @@ import pytest
 from proxy.core.entities import Attempt, Billing, Finish, Usage, UsageRecord
 from proxy.store import records
 from proxy.store.database import Database
+from proxy.store.records import Running
 from proxy.store.usage import UsageStore
 from tests.support.records import admitted, record, record_id
 
@@ -72,13 +73,13 @@ async def test_what_runs_is_not_shown_as_a_record(database: Database) -> None:
     assert await records.read(database, record_id(1)) is None
     assert await records.read_list(database, limit=10) == []
     assert await records.read_list(database, limit=10, key="key_1") == []
-    assert await records.read_running(database, 10) == [
-        admitted(record(1, stream=False)),
-        admitted(record(2)),
-    ]
-    assert await records.read_running(database, 1) == [admitted(record(1, stream=False))]
+    first, second = (
+        Running(admitted(of), held=False, progress=None) for of in (record(1, stream=False), record(2))
+    )
+    assert await records.read_running(database, 10) == [first, second]
+    assert await records.read_running(database, 1) == [first]
     await database.writer.submit(write(record(1, stream=False)))
-    assert await records.read_running(database, 10) == [admitted(record(2))]
+    assert await records.read_running(database, 10) == [second]
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ async def usage(database: Database) -> UsageStore:
 
 
 async def test_settling_twice_changes_nothing_more(usage: UsageStore, rows: Rows) -> None:
-    assert await usage.settle(record(1)) is True
-    assert await usage.settle(record(1, cost_nanos=9, finish=Finish.TIMEOUT)) is False
+    assert (await usage.settle(record(1))).written
+    assert not (await usage.settle(record(1, cost_nanos=9, finish=Finish.TIMEOUT))).written
     assert await usage.get(record_id(1)) == record(1)
     assert rows(SUMS) == [(1, 0, 1000, 1_234_567)]
     assert await usage.day_totals("2026-09-21") == {"key_1": (1, 1200)}
@@ -40,7 +40,7 @@ async def test_settling_twice_changes_nothing_more(usage: UsageStore, rows: Rows
 
 async def test_settling_twice_in_one_group_counts_once(usage: UsageStore, rows: Rows) -> None:
     outcomes = await asyncio.gather(*(usage.settle(record(1)) for _ in range(3)))
-    assert outcomes == [True, False, False]
+    assert [outcome.written for outcome in outcomes] == [True, False, False]
     assert rows(SUMS) == [(1, 0, 1000, 1_234_567)]
 
 
@@ -168,7 +168,7 @@ async def test_a_settlement_waits_until_the_database_can_be_written(
     assert not settled.done()
     assert f'usage record {{"id":"{record_id(1)}"' in caplog.text  # all of it: the log is the last resort
     other.close()
-    assert await settled is True
+    assert (await settled).written
     assert rows(SUMS) == [(1, 0, 1000, 1_234_567)]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 
 from proxy.app import App
-from proxy.config.load import load
+from proxy.config.load import ConfigFile
 from proxy.core.entities import UsageRecord
 from proxy.web.server import Hooks, Server
 
@@ -63,12 +63,16 @@ def configuration(directory: Path, **settings: Any) -> Path:
 
 @asynccontextmanager
 async def gateway(
-    directory: Path, *, environ: Mapping[str, str] | None = None, **settings: Any
+    directory: Path, *, environ: Mapping[str, str] | None = None, look_s: float | None = None, **settings: Any
 ) -> AsyncIterator[Sluice]:
-    """Run a gateway with these sections of the configuration until the end of the block."""
-    config = load(configuration(directory, **settings), environ or {})
+    """Run a gateway with these sections of the configuration until the end of the block.
+
+    The configuration's files are watched only with `look_s`, the seconds between two looks.
+    """
+    file = ConfigFile(configuration(directory, **settings), environ or {})
+    config = file.read()
     records: list[UsageRecord] = []
-    app = await App.open(config, lambda record, client_request_id: records.append(record))
+    app = await App.open(config, lambda record, client_request_id: records.append(record), file)
     await app.first_secrets()
     started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     hooks = Hooks(
@@ -78,6 +82,9 @@ async def gateway(
         on_close=app.close,
     )
     server = Server(app.asgi, config.server, hooks)
+    app.reloader.follow(lambda config: server.apply(config.server))
+    if look_s is not None:
+        app.reloader.watch(look_s)
     serving = asyncio.create_task(server.serve())
     await asyncio.wait([serving, started], return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE_S)
     if serving.done():

@@ -12,8 +12,10 @@ from proxy.gateway.adminkey import AdminKey
 from proxy.gateway.clock import Clock
 from proxy.gateway.keyring import Keyring
 from proxy.gateway.management import Management
+from proxy.gateway.treasury import Treasury
 from proxy.store.accounts import AccountStore
 from proxy.store.database import Database
+from proxy.store.funds import FundStore
 from proxy.store.keys import KeyStore
 from proxy.store.settings import SettingStore
 from proxy.store.usage import UsageStore
@@ -45,6 +47,7 @@ class Installation:
     settings: SettingStore
     usage: UsageStore
     admin: AdminKey
+    treasury: Treasury
     keyring: Keyring
     management: Management
 
@@ -77,9 +80,12 @@ async def installed(config: Config) -> AsyncIterator[Installation]:
     try:
         settings, usage = SettingStore(database), UsageStore(database)
         admin = await AdminKey.open(settings, config.admin_key)
-        keyring = Keyring(KeyStore(database), AccountStore(database), admin, config, clock)
+        treasury = Treasury(FundStore(database), clock)
+        keyring = Keyring(KeyStore(database), AccountStore(database), treasury, admin, config, clock)
+        await treasury.load()
         await keyring.load(usage)
-        management = Management(keyring, clock, lambda: config)
-        yield Installation(config, clock, database, settings, usage, admin, keyring, management)
+        management = Management(keyring, treasury, clock, lambda: config)
+        yield Installation(config, clock, database, settings, usage, admin, treasury, keyring, management)
+        treasury.close()
     finally:
         await database.close()

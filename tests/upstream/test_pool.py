@@ -111,3 +111,19 @@ async def test_client_that_is_closed_while_it_connects(upstream: Upstream) -> No
         await asking
     await eventually(lambda: client.open_connections == 0)
     assert upstream.requests == []
+
+
+async def test_connections_to_others_than_those_kept_are_closed(upstream: Upstream) -> None:
+    async with Upstream() as other:
+        client = UpstreamClient()
+        await burst(client, upstream, 2)
+        await burst(client, other, 1)
+        client.keep_only({origin_of(other)})
+        await upstream.all_closed()
+        assert (client.idle_connections, other.open_connections) == (1, 1)
+        await burst(client, upstream, 1)  # as for a request that began before
+        await upstream.all_closed()
+        client.keep_only({origin_of(other), origin_of(upstream)})
+        await burst(client, upstream, 1)
+        assert client.idle_connections == 2
+        await client.close()

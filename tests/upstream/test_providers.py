@@ -146,6 +146,8 @@ def test_keys_take_turns() -> None:
     second = ProviderKey(Secret("sk-two"))
     provider = ProviderClient(Provider("p", base_url=HOST, keys=(KEY, second)))
     assert [provider.next_key().config for _ in range(4)] == [KEY, second, KEY, second]
+    assert provider.upcoming_key is provider.upcoming_key is provider.next_key()
+    assert provider.upcoming_key.config == second
 
 
 def test_a_key_shows_only_its_mask() -> None:

@@ -1,16 +1,20 @@
 """The programs: how each is installed, configured without a user's files, and run once without a head.
 
-docs/clients.md tells users the same configurations.
+Their configurations are those that the gateway tells its users; docs/clients.md
 """
 
 import json
+import os
+import re
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from textwrap import dedent
 
+from proxy.gateway.clients.catalog import find
+from proxy.gateway.clients.client import VARIABLE, target
 from tests.clients.programs.installation import Installation, pypi_version
 from tests.clients.programs.script import MODEL, PROVIDER
 from tests.clients.programs.turns import PROMPT
@@ -65,40 +69,56 @@ class Program:
 # Command-line tools
 
 
+def _configured(
+    name: str, place: Place, additions: str | Mapping[str, object] = "", *, key: str | None
+) -> dict[str, str]:
+    """Set a tool up as `python -m proxy clients NAME` says; return the environment of its shell.
+
+    The additions, for its file, keep it from calling home and asking questions.
+    """
+    client = find(name)
+    assert client is not None
+    environ: dict[str, str] = {}
+    for step in client.steps(target(place.url, place.model, key)):
+        content = step.content or ""
+        if step.file is not None:
+            path = place.home / step.file.removeprefix("~/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(_with(content, additions))
+        elif content.startswith("export "):
+            environ |= _exported(content, place)
+    return environ
+
+
+def _with(content: str, additions: str | Mapping[str, object]) -> str:
+    if isinstance(additions, str):
+        return additions + content
+    return json.dumps(json.loads(content) | additions)
+
+
+def _exported(lines: str, place: Place) -> dict[str, str]:
+    """Return the variables that a shell has after these lines."""
+    environ = {"PATH": os.defpath, VARIABLE: place.key}
+    command = ["sh", "-euc", f"{lines}\nenv -0"]
+    printed = subprocess.run(command, env=environ, capture_output=True, check=True, text=True).stdout
+    found = dict(line.split("=", 1) for line in printed.split("\0") if line)
+    return {name: found[name] for name in re.findall(r"^export (\w+)=", lines, re.MULTILINE)}
+
+
 def _codex(place: Place) -> Command:
-    _write(
-        place.home / ".codex/config.toml",
-        f"""
-        model = "{place.model}"
-        model_provider = "sluice"
-        check_for_update_on_startup = false
-
-        [model_providers.sluice]
-        name = "Sluice"
-        base_url = "{place.url}/v1"
-        env_key = "SLUICE_API_KEY"
-        wire_api = "responses"
-
-        [analytics]
-        enabled = false
-        """,
-    )
+    quiet = "check_for_update_on_startup = false\nanalytics = {enabled = false}\n"
+    environ = _configured("codex", place, quiet, key=place.key)
     script = place.installation.script("@openai/codex/bin/codex.js")
     options = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
-    return Command([*script, "exec", *options, PROMPT], {"SLUICE_API_KEY": place.key})
+    return Command([*script, "exec", *options, PROMPT], environ)
 
 
-_CLAUDE_QUIET = {
-    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-    "DISABLE_AUTOUPDATER": "1",
-}
+_CLAUDE_QUIET = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1"}
 
 
 def _claude(place: Place) -> Command:
-    return Command(
-        _claude_arguments(place),
-        {"ANTHROPIC_BASE_URL": place.url, "ANTHROPIC_AUTH_TOKEN": place.key, **_CLAUDE_QUIET},
-    )
+    environ = _configured("claude-code", place, key=place.key)
+    return Command(_claude_arguments(place), environ | _CLAUDE_QUIET)
 
 
 def _claude_arguments(place: Place) -> list[str]:
@@ -106,76 +126,43 @@ def _claude_arguments(place: Place) -> list[str]:
     return [*script, "-p", PROMPT, "--allowedTools", "Bash(cat:*)"]
 
 
-def _claude_with_api_key(place: Place) -> Command:
-    """The other way to give it a key, and models by the names that providers give them."""
-    models = {f"ANTHROPIC_DEFAULT_{kind}_MODEL": place.model for kind in ("OPUS", "SONNET", "HAIKU")}
-    environ = {
-        "ANTHROPIC_BASE_URL": place.url,
-        "ANTHROPIC_API_KEY": place.key,
-        "ANTHROPIC_MODEL": place.model,
-    }
-    return Command(_claude_arguments(place), environ | models | _CLAUDE_QUIET)
+def _claude_by_environment(place: Place) -> Command:
+    """Without a file, with the other way to give a key, and without names of models: it uses its own."""
+    environ = {"ANTHROPIC_BASE_URL": place.url, "ANTHROPIC_API_KEY": place.key}
+    return Command(_claude_arguments(place), environ | _CLAUDE_QUIET)
 
 
 def _router(place: Place) -> Command:
     """Claude Code Router: Claude Code talks to it, and it talks to the gateway."""
-    provider = {
-        "name": "sluice",
-        "api_base_url": f"{place.url}/v1/chat/completions",
-        "api_key": place.key,
-        "models": [place.model],
-        "transformer": {"use": ["cleancache"]},
-    }
-    configuration = {
-        "PORT": place.port,
-        "LOG": False,
-        "NON_INTERACTIVE_MODE": True,
-        "Providers": [provider],
-        "Router": {"default": f"sluice,{place.model}"},
-    }
-    _write(place.home / ".claude-code-router/config.json", json.dumps(configuration))
+    alone = {"PORT": place.port, "LOG": False, "NON_INTERACTIVE_MODE": True}
+    _configured("claude-code-router", place, alone, key=place.key)
     router = place.installation.script("@musistudio/claude-code-router/dist/cli.js")
     environ = {"ANTHROPIC_BASE_URL": f"http://127.0.0.1:{place.port}", "ANTHROPIC_AUTH_TOKEN": "any"}
     return Command(_claude_arguments(place), environ | _CLAUDE_QUIET, service=[*router, "start"])
 
 
-def _qwen(place: Place, kind: str, environ: dict[str, str]) -> Command:
-    settings = {
-        "security": {"auth": {"selectedType": kind}},
-        "privacy": {"usageStatisticsEnabled": False},
-        "general": {"enableAutoUpdate": False},
-    }
-    _write(place.home / ".qwen/settings.json", json.dumps(settings))
+def _qwen(place: Place, **settings: object) -> Command:
+    quiet = {"privacy": {"usageStatisticsEnabled": False}, "general": {"enableAutoUpdate": False}}
+    environ = _configured("qwen-code", place, quiet | settings, key=place.key)
     script = place.installation.script("@qwen-code/qwen-code/cli-entry.js")
     return Command([*script, "--yolo", "-p", PROMPT], environ)
 
 
-def _qwen_openai(place: Place, kind: str = "openai") -> Command:
-    environ = {"OPENAI_BASE_URL": f"{place.url}/v1", "OPENAI_API_KEY": place.key, "OPENAI_MODEL": place.model}
-    return _qwen(place, kind, environ)
-
-
 def _qwen_responses(place: Place) -> Command:
-    return _qwen_openai(place, "openai-responses")
+    return _qwen(place, security={"auth": {"selectedType": "openai-responses"}})
 
 
 def _qwen_anthropic(place: Place) -> Command:
+    command = _qwen(place, security={"auth": {"selectedType": "anthropic"}})
     names = ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_MODEL")
-    return _qwen(place, "anthropic", dict(zip(names, (place.url, place.key, place.model), strict=True)))
+    environ = dict(zip(names, (place.url, place.key, place.model), strict=True))
+    return Command(command.arguments, environ)
 
 
 def _opencode(place: Place) -> Command:
-    options = {"baseURL": f"{place.url}/v1", "apiKey": "{env:SLUICE_API_KEY}"}
-    provider = {"npm": "@ai-sdk/openai-compatible", "options": options, "models": {place.model: {}}}
-    configuration = {
-        "model": f"sluice/{place.model}",
-        "autoupdate": False,
-        "share": "disabled",
-        "provider": {"sluice": provider},
-    }
-    _write(place.home / ".config/opencode/opencode.json", json.dumps(configuration))
+    _configured("opencode", place, {"autoupdate": False, "share": "disabled"}, key=None)
     program = min(place.installation.modules.glob("opencode-*-*/bin/opencode*"))  # one for a kind of machine
-    environ = {"SLUICE_API_KEY": place.key, "OPENCODE_DISABLE_MODELS_FETCH": "1"}
+    environ = {VARIABLE: place.key, "OPENCODE_DISABLE_MODELS_FETCH": "1"}
     return Command([str(program), "run", PROMPT], environ)
 
 
@@ -218,11 +205,6 @@ def _sdk_environ(place: Place) -> dict[str, str]:
     }
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True)
-    path.write_text(dedent(text))
-
-
 #: Not a name that its vendor gives, but what every model can be called by here.
 _OTHERS = f"{PROVIDER}/{MODEL}"
 _CODEX = "@openai/codex"
@@ -234,10 +216,10 @@ PROGRAMS = (
     Program("codex, model of others", _CODEX, "responses", _OTHERS, _codex),
     Program("codex, gpt-5.5", _CODEX, "responses", "gpt-5.5", _codex),
     Program("codex, gpt-6-sol", _CODEX, "responses", "gpt-6-sol", _codex),
-    Program("claude code", _CLAUDE, "messages", "claude-opus-5-5", _claude),
-    Program("claude code, model of others", _CLAUDE, "messages", _OTHERS, _claude_with_api_key),
+    Program("claude code", _CLAUDE, "messages", "claude-opus-5-5", _claude_by_environment),
+    Program("claude code, model of others", _CLAUDE, "messages", _OTHERS, _claude),
     Program("claude code router", "@musistudio/claude-code-router", "chat", _OTHERS, _router),
-    Program("qwen code", _QWEN, "chat", "qwen3-max", _qwen_openai),
+    Program("qwen code", _QWEN, "chat", "qwen3-max", _qwen),
     Program("qwen code, responses", _QWEN, "responses", "qwen3-max", _qwen_responses),
     Program("qwen code, messages", _QWEN, "messages", "qwen3-max", _qwen_anthropic),
     Program("opencode", "opencode-ai", "chat", _OTHERS, _opencode),

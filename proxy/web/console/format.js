@@ -1,0 +1,95 @@
+// Numbers, money, times: as people of the chosen language read them.
+
+import { session } from "./session.js";
+import { t, tag } from "./i18n.js";
+
+const SYMBOLS = { CNY: "¥", USD: "$" };
+
+export function number(value) {
+  return value === null || value === undefined ? "–" : Number(value).toLocaleString(tag());
+}
+
+/** A count in few characters: 1.2k, 3.4M; in Chinese 1.2万. */
+export function short(value) {
+  if (Math.abs(value) < 10000) return number(Math.round(value * 100) / 100);
+  return new Intl.NumberFormat(tag(), { notation: "compact", maximumFractionDigits: 1 }).format(value);
+}
+
+/** Decimal text as an amount to read: two places, below 0.01 four significant digits. */
+export function money(text, currency = session.currency) {
+  if (text === null || text === undefined) return "–";
+  const value = Number(text);
+  const size = Math.abs(value);
+  const symbol = SYMBOLS[currency] ?? `${currency} `;
+  const digits =
+    size === 0 || size >= 0.01
+      ? { minimumFractionDigits: 2, maximumFractionDigits: size && size < 1 ? 4 : 2 }
+      : { maximumSignificantDigits: 4 };
+  return (value < 0 ? "−" : "") + symbol + size.toLocaleString(tag(), digits);
+}
+
+/** Decimal text with every place that it has. */
+export function exact(text, currency = session.currency) {
+  if (text === null || text === undefined) return "–";
+  const negative = text.startsWith("-");
+  return `${negative ? "−" : ""}${SYMBOLS[currency] ?? `${currency} `}${negative ? text.slice(1) : text}`;
+}
+
+export function milliseconds(value) {
+  if (value === null || value === undefined) return "–";
+  if (value < 1000) return `${value < 10 ? Math.round(value * 10) / 10 : Math.round(value)} ms`;
+  return `${(value / 1000).toLocaleString(tag(), { maximumFractionDigits: value < 10000 ? 2 : 1 })} s`;
+}
+
+export function dateTime(text) {
+  if (!text) return "–";
+  return new Intl.DateTimeFormat(tag(), { dateStyle: "medium", timeStyle: "medium" }).format(new Date(text));
+}
+
+const UNITS = [
+  ["day", 86400],
+  ["hour", 3600],
+  ["minute", 60],
+  ["second", 1],
+];
+
+/** A moment: relative within a day, else the local date and time. */
+export function moment(text, now = Date.now()) {
+  if (!text) return t("never");
+  const seconds = (new Date(text).getTime() - now) / 1000;
+  if (Math.abs(seconds) >= 86400) {
+    return new Intl.DateTimeFormat(tag(), { dateStyle: "medium", timeStyle: "short" }).format(new Date(text));
+  }
+  if (Math.abs(seconds) < 1) return t("just now");
+  const [unit, size] = UNITS.find(([, length]) => Math.abs(seconds) >= length) ?? UNITS[3];
+  return new Intl.RelativeTimeFormat(tag(), { numeric: "auto" }).format(Math.trunc(seconds / size), unit);
+}
+
+export function dayLabel(day) {
+  return new Intl.DateTimeFormat(tag(), { month: "short", day: "numeric", timeZone: "UTC" }).format(
+    new Date(`${day}T00:00:00Z`),
+  );
+}
+
+export function hourLabel(text) {
+  return new Intl.DateTimeFormat(tag(), { hour: "2-digit", minute: "2-digit", hour12: false }).format(new Date(text));
+}
+
+/** Today in the gateway's time zone, as YYYY-MM-DD; `back` days ago. */
+export function day(back = 0) {
+  const at = new Date(Date.now() - back * 86400e3);
+  return new Intl.DateTimeFormat("en-CA", {
+    timeZone: session.timezone,
+    year: "numeric",
+    month: "2-digit",
+    day: "2-digit",
+  }).format(at);
+}
+
+export function addDays(name, days) {
+  return new Date(Date.parse(`${name}T00:00:00Z`) + days * 86400e3).toISOString().slice(0, 10);
+}
+
+export function percent(part, whole) {
+  return whole ? `${(Math.round((1000 * part) / whole) / 10).toLocaleString(tag())} %` : "–";
+}
