@@ -154,6 +154,11 @@ class Provider:
     def active(self) -> bool:
         return not self.missing_variables
 
+    @property
+    def addresses(self) -> tuple[str | None, ...]:
+        """What makes it the same server as before: its protocol and its base URLs."""
+        return self.protocol, self.base_url, self.messages_base_url, self.responses_base_url
+
 
 @dataclass(frozen=True, slots=True)
 class Source:

@@ -7,7 +7,7 @@ from functools import partial
 from proxy.core.entities import UsageRecord
 from proxy.gateway.admission import Admitted
 from proxy.gateway.clock import Clock
-from proxy.store.usage import UsageStore
+from proxy.store.usage import Settled, UsageStore
 
 logger = logging.getLogger("sluice.exchange")
 
@@ -25,7 +25,7 @@ class Books:
         self._admitted = admitted
         self._usage = usage
         self._clock = clock
-        self._commit: asyncio.Future[object] | None = None
+        self._commit: asyncio.Future[Settled] | None = None
         self._commit_by_ns = 0
         self._is_out_of_patience = False
 
@@ -41,10 +41,11 @@ class Books:
 
     async def close(self, record: UsageRecord) -> None:
         """Commit the record, and wait until it is on disk, as long as patience lasts."""
-        commit = self._usage.settle(record, paid=self._admitted.hold is not None)
+        commit: asyncio.Future[Settled]
+        self._commit = commit = self._usage.settle(record, paid=self._admitted.hold is not None)
         if self._admitted.hold is not None:
             commit.add_done_callback(partial(self._admitted.funds.settled, record.id))
-        self._commit = asyncio.shield(commit)
+            self._commit = asyncio.shield(commit)  # what it returns is wanted, even if nobody waits
         self._commit_by_ns = self._clock.monotonic_ns() + COMMIT_PATIENCE_NS
         try:
             await self._commit

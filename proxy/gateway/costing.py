@@ -17,7 +17,6 @@ from proxy.gateway.keystate import KeyState
 from proxy.gateway.request import ClientRequest
 from proxy.gateway.snapshot import Snapshot
 
-
 MOST_NANOS = 10**18
 
 

@@ -30,13 +30,17 @@ KEEP_ALIVE_NS = 15 * 10**9
 # How long what comes before any content is held: until then another provider can still be asked.
 # It is looked at each second, which makes five at most.
 HELD_NS = 4 * 10**9
+# More than the longest lifecycle events, which repeat a request's instructions and tools.
+MOST_HELD = 1024 * 1024
+
+
+#: Records an exchange that has its whole answer. It is handed in with each answer and not kept:
+#: a cycle of objects for each request would be left to the garbage collector.
+Settle = Callable[[], Awaitable[UsageRecord]]
 
 
 class Delivery:
-    """Passes answers on to the client of one exchange, attempt by attempt, until one is complete.
-
-    `settle` records an exchange that has its whole answer; only then the end of it is sent.
-    """
+    """Passes answers on to the client of one exchange, attempt by attempt, until one is complete."""
 
     def __init__(
         self,
@@ -45,14 +49,12 @@ class Delivery:
         account: Accounting,
         interruption: Interruption,
         clock: Clock,
-        settle: Callable[[], Awaitable[UsageRecord]],
     ) -> None:
         self._admitted = admitted
         self._sink = sink
         self._account = account
         self._interruption = interruption
         self._clock = clock
-        self._settle = settle
         self._response: Answer | None = None
         self._is_waiting_for_client = False
         self._last_sent_ns = 0
@@ -83,8 +85,11 @@ class Delivery:
         ):
             self._response.nudge()
 
-    async def receive(self, response: Answer, prepared: Prepared) -> None:
-        """Pass an answer on, settle, and send its end. Raises UpstreamFailure or Interrupted."""
+    async def receive(self, response: Answer, prepared: Prepared, settle: Settle) -> None:
+        """Pass an answer on, `settle` when it is complete, then send its end.
+
+        Raises UpstreamFailure or Interrupted.
+        """
         try:
             if not 200 <= response.status < 300:
                 body = await self._interruption.waiting(_read_some(response, MAX_ERROR_BODY))
@@ -92,13 +97,13 @@ class Delivery:
             self._account.reached = Reached.ANSWERED
             request = self._admitted.request
             if not request.stream and (request.endpoint.estimated or _is_small(response.headers)):
-                await self._whole(response, prepared)
+                await self._whole(response, prepared, settle)
             else:
-                await self._stream(response, prepared)
+                await self._stream(response, prepared, settle)
         finally:
             self._response = None
 
-    async def _whole(self, response: Answer, prepared: Prepared) -> None:
+    async def _whole(self, response: Answer, prepared: Prepared, settle: Settle) -> None:
         """An answer that is not streamed: had whole, recorded, then sent."""
         provider, passage = prepared.crossing.provider, prepared.passage
         body = await self._interruption.waiting(response.read_all(MAX_WHOLE_ANSWER))
@@ -111,7 +116,7 @@ class Delivery:
         self._account.received = answer
         self._account.reached = Reached.COMPLETE
         self._on_answer()
-        record = await self._settle()
+        record = await settle()
         body = answer.as_sent(record.usage)
         if not passage.native:
             headers = [header for header in headers if header[0] != b"content-type"] + JSON
@@ -121,7 +126,7 @@ class Delivery:
         self._start(headers)
         self._sink.end(body)
 
-    async def _stream(self, response: Answer, prepared: Prepared) -> None:
+    async def _stream(self, response: Answer, prepared: Prepared, settle: Settle) -> None:
         """Pass an answer on as it comes; one that stays incomplete raises UpstreamFailure or Interrupted."""
         provider = prepared.crossing.provider
         relay = self.relay = prepared.passage.relay(response.headers, self._account.meter)
@@ -140,7 +145,7 @@ class Delivery:
         if relay.complete and (relay.done or self._interruption.finish is None):
             self._account.reached = Reached.COMPLETE
             self._on_answer()
-            record = await self._settle()
+            record = await settle()
             await self.drained()
             self._sink.end(relay.ending(record.usage))
             return
@@ -177,7 +182,7 @@ class Delivery:
                 held += relay.close()
             elif is_silent := self._is_silent():  # nudged, because of that
                 held += relay.keep_alive()
-            if (held or relay.complete) and (is_silent or self._may_start(relay)):
+            if (held or relay.complete) and (is_silent or self._may_start(relay, len(held))):
                 if not sink.started:
                     self._start(headers)
                 self._last_sent_ns = self._clock.monotonic_ns()
@@ -186,8 +191,11 @@ class Delivery:
                 sink.write(held)
                 held = b""
 
-    def _may_start(self, relay: Relay) -> bool:
-        """Return whether what came may be sent: a role alone waits for content, but not for long."""
+    def _may_start(self, relay: Relay, held: int) -> bool:
+        """Return whether what came may be sent: a role alone waits for content, but not for long.
+
+        `held`: the bytes that wait.
+        """
         if self._sink.started:
             return True
         if relay.has_content or relay.complete:
@@ -196,7 +204,7 @@ class Delivery:
         now_ns = self._clock.monotonic_ns()
         if self._held_since_ns is None:
             self._held_since_ns = now_ns
-        return now_ns - self._held_since_ns >= HELD_NS
+        return held > MOST_HELD or now_ns - self._held_since_ns >= HELD_NS
 
     async def _check_events(self, response: Answer, chunk: bytes) -> bool:
         """Return True once events have begun; raises UpstreamFailure for a JSON error or a page of HTML."""

@@ -82,14 +82,7 @@ class Exchange:
         self._account = Accounting(admitted, self._attempts, self._clock)
         self._books = Books(admitted, services.usage, self._clock)
         self._interruption = Interruption()
-        self._delivery = Delivery(
-            admitted,
-            sink,
-            self._account,
-            self._interruption,
-            self._clock,
-            self._settle_complete,
-        )
+        self._delivery = Delivery(admitted, sink, self._account, self._interruption, self._clock)
         self._reads_on_when_gone = False
         # Set while the answer is read on for a client that is gone: until when, and its status.
         self._read_on_until_ns: int | None = None
@@ -181,7 +174,8 @@ class Exchange:
             except Interrupted:
                 break
             except SluiceError as nobody:
-                error = error or nobody
+                if error is None or nobody.code != "no_available_provider":
+                    error = nobody
                 break
             option = choice.option
             try:
@@ -248,7 +242,7 @@ class Exchange:
             response = await self._interruption.waiting(call)
             try:
                 self._attempts.answered(response.status)
-                await self._delivery.receive(response, prepared)
+                await self._delivery.receive(response, prepared, self._settle_complete)
             finally:
                 response.close()
         except UpstreamFailure as failure:

@@ -60,6 +60,10 @@ class Attempt:
     deployment: Deployment
     key: UpstreamKey
     begun_ns: int
+    #: The states that it counts in.
+    state: "ProviderHealth"
+    health: KeyHealth
+    model: DeploymentHealth
     #: The provider answered, at least with a beginning, or with an error of the request's own.
     answered: bool = False
     failed: bool = False
@@ -124,7 +128,10 @@ class Fleet:
         state = self.provider(provider.name)
         if state.disabled:
             return Standing(Condition.DISABLED)
-        health, model = self.key(provider, key), self._deployments.get((provider.name, deployment.model))
+        health = state.keys.get(key.digest) or self.key(provider, key)
+        model = self._deployments.get((provider.name, deployment.model))
+        if not (health.rest.strikes or health.paces or (model is not None and model.breaker.strikes)):
+            return self._busy(state, provider, health, key, now_ns)  # as nearly always
         rests: list[tuple[Rest, Condition]] = [(health.rest, Condition.RESTING)]
         pace = health.paces.get(deployment.model)
         if pace is not None:
@@ -198,32 +205,34 @@ class Fleet:
 
         `forced`: it is made although something rests. Its failure makes no rest longer.
         """
-        health = self.key(provider, key)
+        state, health = self.provider(provider.name), self.key(provider, key)
+        model = self.deployment(deployment.provider, deployment.model)
         if forced:
-            self.deployment(deployment.provider, deployment.model).last_resort_ns = now_ns
-        self.provider(provider.name).running += 1
+            model.last_resort_ns = now_ns
+        state.running += 1
         health.running += 1
         if key.config is not None and key.config.rpm is not None:
             self._bucket(health, key.config.rpm, now_ns).take(1, now_ns)
+        attempt = Attempt(provider, deployment, key, now_ns, state, health, model)
         if not forced:
-            for rest in self._rests(health, deployment):
+            for rest in _rests(attempt):
                 rest.begin(now_ns)
-        return Attempt(provider, deployment, key, now_ns)
+        return attempt
 
     def answered(self, attempt: Attempt) -> None:
         """The provider answers: what rested when the attempt began works again."""
         attempt.answered = True
-        health = self.key(attempt.provider, attempt.key)
-        for rest in self._rests(health, attempt.deployment):
+        for rest in _rests(attempt):
             rest.answer(attempt.begun_ns)
-        pace = health.paces.get(attempt.deployment.model)
+        paces = attempt.health.paces
+        pace = paces.get(attempt.deployment.model)
         if pace is not None and not pace.strikes:
-            del health.paces[attempt.deployment.model]
+            del paces[attempt.deployment.model]
 
     def failed(self, attempt: Attempt, failure: UpstreamFailure, now_ns: int) -> None:
         """An attempt failed: let rest what is to blame."""
         kind, model = failure.error_class, attempt.deployment.model
-        health = self.key(attempt.provider, attempt.key)
+        health = attempt.health
         if kind in _KEY_CLASSES:
             health.cause = failure
             is_last = self._is_last(attempt.provider, attempt.key, now_ns)
@@ -234,9 +243,8 @@ class Fleet:
             asked_ns = None if asked_s is None else int(asked_s * 10**9)
             self._pace(health, model).strike(attempt.begun_ns, now_ns, REST[kind], failure, asked_ns)
         elif kind is ErrorClass.SERVER:
-            state = self.deployment(attempt.provider.name, model)
-            state.cause = failure
-            state.breaker.fail(attempt.begun_ns, now_ns, failure)
+            attempt.model.cause = failure
+            attempt.model.breaker.fail(attempt.begun_ns, now_ns, failure)
         else:  # the request's own fault: the provider works
             self.answered(attempt)
             return
@@ -247,13 +255,12 @@ class Fleet:
 
         If it told nothing of the provider, another one may try what rested.
         """
-        provider, health = attempt.provider, self.key(attempt.provider, attempt.key)
-        self.provider(provider.name).running -= 1
-        health.running -= 1
-        for rest in self._rests(health, attempt.deployment):
+        attempt.state.running -= 1
+        attempt.health.running -= 1
+        for rest in _rests(attempt):
             rest.leave(attempt.begun_ns)
         if attempt.answered and not attempt.failed:
-            self.deployment(provider.name, attempt.deployment.model).breaker.succeed(now_ns)
+            attempt.model.breaker.succeed(now_ns)
 
     # -- by hand
 
@@ -271,16 +278,6 @@ class Fleet:
             deployment.breaker.reset()
             deployment.cause = deployment.last_resort_ns = None
 
-    def _rests(self, health: KeyHealth, deployment: Deployment) -> list[Rest]:
-        rests = [health.rest]
-        pace = health.paces.get(deployment.model)
-        if pace is not None:
-            rests.append(pace)
-        state = self._deployments.get((deployment.provider, deployment.model))
-        if state is not None:
-            rests.append(state.breaker)
-        return rests
-
     def _pace(self, health: KeyHealth, model: str) -> Rest:
         found = health.paces.get(model)
         if found is None:
@@ -293,3 +290,16 @@ class Fleet:
         """Return whether a provider with several keys would have none left without this one."""
         others = [key for key in provider.keys if key is not failing]
         return bool(others) and all(self.key(provider, key).rest.rests(now_ns) for key in others)
+
+
+def _rests(attempt: Attempt) -> list[Rest]:
+    """Return what rests, or is being tried, of all that an attempt has to do with: mostly nothing."""
+    health, breaker = attempt.health, attempt.model.breaker
+    rests: list[Rest] = []
+    if health.rest.strikes:
+        rests.append(health.rest)
+    if health.paces and (pace := health.paces.get(attempt.deployment.model)) is not None:
+        rests.append(pace)
+    if breaker.strikes:
+        rests.append(breaker)
+    return rests

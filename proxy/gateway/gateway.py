@@ -136,12 +136,7 @@ class Gateway:
         if ours is None or not provider.supports(request.endpoint.path):
             return request.estimated_input(deployment.model)
         try:
-            key_there = self.services.router.fleet.ready_key(
-                provider, deployment, self.services.clock.monotonic_ns()
-            )
-            if key_there is None:
-                return request.estimated_input(deployment.model)
-            return await count_upstream(request, deployment.model, provider, key_there, self.services.client)
+            return await count_upstream(request, deployment.model, provider, ours, services.client)
         except UpstreamFailure as failure:
             if failure.status == 400:
                 raise

@@ -50,7 +50,11 @@ def options_of(candidates: Sequence[Candidate], snapshot: Snapshot, chance: Chan
     Deployments of one priority are shuffled, a heavier one earlier as a rule; keys begin with the
     one whose turn it is. Taking turns is the caller's: nothing is changed here.
     """
-    options = []
+    options: list[Option] = []
+    if len(candidates) == 1:  # no order to find
+        (candidate,) = candidates
+        provider = snapshot.providers[candidate.deployment.provider]
+        return [Option(candidate, provider, key) for key in provider.keys_in_turn()]
     for candidate in _in_order(candidates, chance):
         provider = snapshot.providers[candidate.deployment.provider]
         options += [Option(candidate, provider, key) for key in provider.keys_in_turn()]
@@ -123,14 +127,13 @@ class Plan:
         Where the provider itself has failed, its other keys come last; one that others wait for
         (`awaited`) is not asked.
         """
-        ready = [
-            option
-            for option in self._options
-            if option.standing(self._fleet, now_ns).ready and not awaited(option.provider.name)
-        ]
-        if not ready:
-            return None
-        return self._take(min(ready, key=self._has_failed))
+        last: Option | None = None
+        for option in self._options:
+            if option.standing(self._fleet, now_ns).ready and not awaited(option.provider.name):
+                if option.name not in self._failed:
+                    return self._take(option)
+                last = last or option
+        return None if last is None else self._take(last)
 
     def is_worth_waiting(self, now_ns: int) -> bool:
         """Return whether something may be asked, or is merely busy."""
@@ -190,6 +193,3 @@ class Plan:
 
     def _standings(self, now_ns: int) -> list[Standing]:
         return [option.standing(self._fleet, now_ns) for option in self._options]
-
-    def _has_failed(self, option: Option) -> bool:
-        return option.name in self._failed

@@ -9,7 +9,8 @@ from proxy.core.health import Condition, Rest
 from proxy.core.moments import rfc3339
 from proxy.gateway.clock import Clock
 from proxy.gateway.explaining import moment_ms
-from proxy.gateway.fleet import DeploymentHealth, Fleet, KeyHealth
+from proxy.gateway.fleet import DeploymentHealth, KeyHealth
+from proxy.gateway.router import Router
 from proxy.gateway.snapshot import Snapshot
 from proxy.upstream.client import UpstreamClient
 from proxy.upstream.probe import probe
@@ -19,13 +20,17 @@ Json = dict[str, Any]
 
 
 class ProviderStates:
-    """Shows and changes the states of providers; RequestRefused (404) for one that there is not."""
+    """Shows and changes the states of providers; RequestRefused (404) for one that there is not.
+
+    After each change the requests that wait are looked at: one of them may be served now, or wait in vain.
+    """
 
     def __init__(
-        self, snapshot: Callable[[], Snapshot], fleet: Fleet, client: UpstreamClient, clock: Clock
+        self, snapshot: Callable[[], Snapshot], router: Router, client: UpstreamClient, clock: Clock
     ) -> None:
         self._snapshot = snapshot
-        self._fleet = fleet
+        self._fleet = router.fleet
+        self._room = router.room
         self._client = client
         self._clock = clock
 
@@ -40,12 +45,14 @@ class ProviderStates:
         """End all rests of a provider and close its breakers."""
         provider = self._provider(name)
         self._fleet.reset(provider.name)
+        self._room.look()
         return self._shown(provider)
 
     def set_disabled(self, name: str, disabled: bool) -> Json:
         """Take a provider out of every route, or put it back. It holds until the process ends."""
         provider = self._provider(name)
         self._fleet.provider(provider.name).disabled = disabled
+        self._room.look()
         return self._shown(provider)
 
     async def probe(self, name: str) -> Json:
@@ -54,6 +61,7 @@ class ProviderStates:
         found = await asyncio.gather(*(self._probe(provider, key) for key in provider.keys))
         if any(item["ok"] for item in found):
             self._fleet.close_breakers(provider.name)
+            self._room.look()
         return self._shown(provider) | {"probe": list(found)}
 
     async def _probe(self, provider: ProviderClient, key: UpstreamKey) -> Json:

@@ -30,6 +30,11 @@ class Quirks:
         """Whether the model only streams: its answers are put together here for other clients."""
         return (deployment.provider, deployment.model) in self._only_streams
 
+    def forget(self, provider: str) -> None:
+        """Forget what was learnt of a provider: it is another one now."""
+        self._no_stream_options.discard(provider)
+        self._only_streams = {found for found in self._only_streams if found[0] != provider}
+
     def learn(
         self, failure: UpstreamFailure, deployment: Deployment, *, asked_usage: bool, streamed: bool
     ) -> bool:

@@ -177,8 +177,19 @@ class Reloader:
                 self._clock.move_to(ZoneInfo(config.limits.timezone))
             origins = (provider.origins for provider in after.providers.values())
             self._gateway.services.client.keep_only(frozenset().union(*origins))
+            self._forget_moved(before, config)
             for follower in self._followers:
                 follower(config)
+
+    def _forget_moved(self, before: Config, config: Config) -> None:
+        """Forget what was learnt of a provider that is somewhere else, or speaks another protocol, now."""
+        services = self._gateway.services
+        for name, provider in config.providers.items():
+            known = before.providers.get(name)
+            if known is None or known.addresses != provider.addresses:
+                services.router.fleet.reset(name)
+                services.passing.quirks.forget(name)
+        services.router.room.look()
 
     def _plans_in_use(self) -> dict[str, str | None]:
         return {account.name: self._keyring.plan_of(account) for account in self._keyring.accounts()}

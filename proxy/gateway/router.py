@@ -76,9 +76,15 @@ class Route:
         return True
 
     def _nobody(self) -> UpstreamFailure | Unavailable:
-        """Return why nobody is asked: what this request met itself, else what others met before it."""
-        cause = self._failure or self.plan.cause(self._router.clock.monotonic_ns())
-        return cause or Unavailable(
+        """Return why nobody is asked: what this request met itself, else what others met before it.
+
+        Of limited rates, with the time until the first of all candidates is back.
+        """
+        failure, rests = self._failure, self.plan.cause(self._router.clock.monotonic_ns())
+        if failure is not None:
+            limited = failure.error_class is ErrorClass.RATE and rests is not None
+            return failure.again(rests.retry_after_s or 0) if limited and rests else failure
+        return rests or Unavailable(
             "no_available_provider", "Every provider of this model is disabled.", retry_after_s=60
         )
 

@@ -1,6 +1,7 @@
 """How exchanges end: what the client sees, what is charged, what is left behind."""
 
 import asyncio
+import gc
 import json
 import sqlite3
 from collections.abc import AsyncIterator
@@ -377,3 +378,22 @@ async def test_a_client_does_not_wait_for_ever_for_a_disk(tmp_path: Path) -> Non
                 await sluice.admin.get(f"/admin/api/requests/{answer.headers['x-request-id']}")
             ).status_code != 200:
                 await asyncio.sleep(0)
+
+
+async def test_an_exchange_leaves_nothing_to_the_garbage_collector(tmp_path: Path) -> None:
+    async with running(tmp_path, billing={"mode": "prepaid", "unpriced": "free"}) as (upstream, sluice):
+        upstream.always(chat_stream("Hello"))
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for _ in range(5):
+                assert "[DONE]" in (await ask(sluice, stream=True)).text
+            upstream.always(chat("Hello"))
+            for _ in range(5):
+                assert (await ask(sluice)).status_code == 200
+            gc.collect()
+            kinds = {type(found) for found in gc.garbage}
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+        assert not [kind for kind in kinds if kind.__module__.startswith("proxy.")]

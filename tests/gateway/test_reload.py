@@ -14,7 +14,7 @@ from proxy.config.load import MAX_BYTES
 from proxy.gateway.reload import Reloader
 from proxy.store.errors import LedgerUnavailable
 from tests.support.gateway import ADMIN_KEY, API_KEY, PATIENCE_S, Sluice, configuration, gateway
-from tests.support.replies import chat, chat_stream
+from tests.support.replies import chat, chat_stream, error
 from tests.support.upstream import Upstream
 
 ECHO: dict[str, Any] = {"demo": {"preset": "echo"}}
@@ -121,6 +121,23 @@ class TestValid:
             assert (await ask(sluice, "m")).status_code == 200
             assert (len(old.requests), len(new.requests)) == (1, 2)
             await old.all_closed()  # nobody keeps a connection to who is not called any more
+
+    async def test_what_rests_survives_unless_its_provider_is_another_one_now(self, tmp_path: Path) -> None:
+        async def rests(name: str) -> bool:
+            shown = (await sluice.admin.get(f"/admin/api/providers/{name}")).json()
+            return bool(shown["keys"][0]["state"] == "resting")
+
+        async with Upstream() as old, Upstream() as new:
+            providers = {
+                name: {"base_url": old.url, "api_key": f"sk-{name}-0123456789"} for name in ("a", "b")
+            }
+            async with gateway(tmp_path, providers=providers) as sluice:
+                for name in providers:
+                    old.reply(error(402, "no money left"))
+                    assert (await ask(sluice, f"{name}/m")).status_code == 503
+                providers["b"] = providers["b"] | {"base_url": new.url}
+                await reload(sluice, tmp_path, providers=providers)
+                assert (await rests("a"), await rests("b")) == (True, False)
 
     async def test_idle_connections_to_who_is_gone_are_closed(self, tmp_path: Path) -> None:
         async with Upstream() as old, Upstream() as kept:

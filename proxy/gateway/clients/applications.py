@@ -1,6 +1,6 @@
 """Editors, chat programs and builders of applications: what is typed into their dialogs.
 
-None of them can be run by a test. Each says by which documents, and of when, it was written.
+Tests can run none of them but Cline's command line. The others say by which documents, and of when.
 """
 
 import shlex
@@ -116,9 +116,7 @@ APPLICATIONS = (
         "Cline",
         "application",
         _cline,
-        notes=(
-            "Its command line was run in version 3.0.65 (2026-11); the fields are those of docs.cline.bot.",
-        ),
+        notes=("The fields are those of docs.cline.bot, 2026-11.",),
     ),
     Client(
         "cursor",
