@@ -9,6 +9,7 @@ from scenarios import (
     DIALECT_STREAMS,
     MEMORY_STREAMS,
     OPEN_RATE,
+    PREPAID,
     ByTarget,
     Results,
     added_us,
@@ -36,9 +37,14 @@ class Bar:
 def bars(results: Results) -> list[Bar]:
     """Return every bar for which this run has a measurement."""
     found: list[Bar] = []
-    if added := added_us(results.open, "gateway"):
-        found.append(Bar(f"added p50 at {OPEN_RATE} requests/s", added[0] / 1e3, 2, "ms"))
-        found.append(Bar(f"added p99 at {OPEN_RATE} requests/s", added[1] / 1e3, 10, "ms"))
+    for name, what, p50_ms, p99_ms in (("gateway", "", 2, 10), (PREPAID, " in prepaid mode", 4, 15)):
+        if added := added_us(results.open, name):
+            found.append(Bar(f"added p50 at {OPEN_RATE} requests/s{what}", added[0] / 1e3, p50_ms, "ms"))
+            found.append(Bar(f"added p99 at {OPEN_RATE} requests/s{what}", added[1] / 1e3, p99_ms, "ms"))
+    for count, samples in results.closed.items():
+        if PREPAID in samples and count == max(results.closed):
+            share = samples["gateway"].per_s / samples[PREPAID].per_s
+            found.append(Bar(f"requests/s, track ÷ prepaid ({count} connections)", share, 2, "times"))
     for name, sample in results.dialects.items():
         if name != "gateway":
             share = sample.cpu_us / results.dialects["gateway"].cpu_us

@@ -26,7 +26,7 @@ import scenarios
 from measure import Sample
 from processes import ROOT, BenchError, log_tail
 from report import bars, render
-from scenarios import FULL, OPEN_RATE, QUICK, Plan, Results
+from scenarios import FULL, OPEN_RATE, PREPAID, QUICK, Plan, Results
 from servers import Target, find_nginx
 from session import Session
 
@@ -133,14 +133,16 @@ def compare(
 ) -> None:
     """Measure everything that all targets can be compared in."""
     loader = session.loader
+    charges = {"closed", "open"} & set(parts) and targets[-1].name == "gateway"
+    funded = [prepaid(session)] if charges else []
     for count in plan.connections if "closed" in parts else ():
         say(f"closed loop, {count} connections")
         closed_loop = partial(loader.closed_loop, connections=count, seconds=plan.window_s)
-        results.closed[count] = scenarios.compare(targets, plan.rounds, closed_loop)
+        results.closed[count] = scenarios.compare([*targets, *funded], plan.rounds, closed_loop)
     if "open" in parts:
         say(f"open loop, {OPEN_RATE} requests/s")
         open_loop = partial(loader.open_loop, rate=OPEN_RATE, seconds=plan.open_s)
-        results.open = scenarios.compare(targets, plan.rounds, open_loop)
+        results.open = scenarios.compare([*targets, *funded], plan.rounds, open_loop)
     for count in plan.streams if "streams" in parts else ():
         say(f"{count} streams")
         streams = partial(loader.streams, streams=count, seconds=plan.stream_s)
@@ -160,6 +162,14 @@ def compare(
         results.held[target.name] = held
         if target is session.mock:  # it comes first: what the bench itself can do bounds the others
             ceiling = held.streams
+
+
+def prepaid(session: Session) -> Target:
+    """Start a gateway that charges a funded account, and waits for the disk at every commit."""
+    gateway = session.gateway("prepaid", mode="prepaid")
+    target = gateway.start(session.stack)
+    gateway.fund("1000000")
+    return dataclasses.replace(target, name=PREPAID)
 
 
 def in_dialects(gateway: Target) -> list[Target]:

@@ -17,6 +17,8 @@ SEARCH_START = 400
 MOST_STREAMS = 2000
 MOST_PROBES = 9
 OPEN_RATE = 100
+#: The name of the gateway that charges an account.
+PREPAID = "gateway, prepaid"
 MEMORY_STREAMS = 500
 DIALECT_STREAMS = 200
 

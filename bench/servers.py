@@ -134,7 +134,7 @@ server: {{host: 127.0.0.1, port: {port}, shutdown_grace_s: 3}}
 database: {folder}/bench.db
 admin_key: {admin_key}
 api_key: {api_key}
-billing: {{currency: USD}}
+billing: {{currency: USD, mode: {mode}}}
 limits: {{default_plan: bench}}
 plans:
   bench: {{rpm: 1000000000, tpm: 1000000000000, rpd: 1000000000, tpd: 1000000000000, concurrency: 100000}}
@@ -161,9 +161,12 @@ class Gateway:
     """The gateway under test: one key, a plan with every limit (too high to refuse), usage records committed.
 
     `command` is its command line; the item `{config}` stands for the path of the configuration.
+    `mode` is `billing.mode`; prepaid needs `fund()` before the first request.
     """
 
-    def __init__(self, command: Sequence[str], upstream: Target, folder: Path, core: int) -> None:
+    def __init__(
+        self, command: Sequence[str], upstream: Target, folder: Path, core: int, mode: str = "track"
+    ) -> None:
         folder.mkdir()
         self.port = free_port()
         config = folder / "config.yaml"
@@ -176,6 +179,7 @@ class Gateway:
                 upstream=upstream.port,
                 chunks=CHUNKS_PER_STREAM,
                 rate=CHUNK_RATE,
+                mode=mode,
             )
         )
         self._command = [str(config) if item == "{config}" else item for item in command]
@@ -189,6 +193,14 @@ class Gateway:
         self.process.wait_until_listening(self.port)
         self.target = Target("gateway", self.port, (self.process.pid,), "bench-model", f"Bearer {API_KEY}")
         return self.target
+
+    def fund(self, amount: str) -> None:
+        """Put money into the account's wallet, as an operator would."""
+        headers = {"Authorization": f"Bearer {ADMIN_KEY}", "Idempotency-Key": "bench-funds"}
+        path = "/admin/api/accounts/default/topup"
+        status, answer = request(self.port, "POST", path, headers, {"amount": amount})
+        if status != 200:
+            raise BenchError(f"the top-up answered {status}: {answer[:300]!r}")
 
     def recorded_requests(self) -> int:
         """Return how many exchanges the gateway's own usage report counts."""

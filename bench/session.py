@@ -42,7 +42,7 @@ class Session:
     def nginx(self) -> Target:
         return start_nginx(self.stack, self.mock, self.folder, self.cores[0])
 
-    def gateway(self, name: str, *, command: Sequence[str] | None = None) -> Gateway:
+    def gateway(self, name: str, *, mode: str = "track", command: Sequence[str] | None = None) -> Gateway:
         """Return a gateway, not started yet, with an empty database in a folder of its own."""
         command = command or self.gateway_command
-        return Gateway(command, self.mock, self.folder / name, self.cores[0])
+        return Gateway(command, self.mock, self.folder / name, self.cores[0], mode)
