@@ -43,7 +43,7 @@ _SERVER = Record(
     max_body_mib=Key(Integer(1, 1024), "Largest request body, in MiB."),
     trusted_proxies=Key(
         ListOf(Text("an address or CIDR block", values.network)),
-        "Addresses and CIDR blocks whose X-Forwarded-For is believed.",
+        "Addresses and CIDR blocks whose X-Forwarded-For and X-Forwarded-Proto are believed.",
         default=[],
     ),
     allowed_hosts=Key(

@@ -199,9 +199,10 @@ class Directory:
 def first_name(snapshot: Snapshot, key: KeyState | None = None) -> str:
     """Return a model that can be called, by a key if one is given, for an example.
 
-    Of a provider without a list of models, only the echo's name is known.
+    Of a provider without a list of models, only the echo's name is known. Examples are chats.
     """
-    names = [name for name in snapshot.config.models if "*" not in name]
+    models_here = snapshot.config.models.items()
+    names = [name for name, model in models_here if "*" not in name and model.category != "embedding"]
     for provider in snapshot.config.providers.values():
         models = provider.models or (_ECHO_MODELS if provider.protocol == "echo" else ("MODEL",))
         names += [f"{provider.name}/{model}" for model in models if "*" not in model]

@@ -144,7 +144,8 @@ def subscribe(
             f"{cause.account} has {decimal_text(funds.wallet_nanos)}.",
         )
     expire_subscription(connection, cause.account, cause.at_ms)
-    _change_wallet(connection, cause, -price_nanos)
+    if price_nanos:
+        _change_wallet(connection, cause, -price_nanos)
     credit = subscription.credit_nanos
     times = (subscription.started_ms, subscription.expires_ms)
     connection.execute(_SUBSCRIBE, (cause.account, subscription.plan, credit, credit, *times))

@@ -15,7 +15,7 @@ class Policy:
     """What the server demands of its clients; replaced as a whole when the configuration changes."""
 
     hosts: HostPolicy
-    #: Whose X-Forwarded-For is believed.
+    #: Whose X-Forwarded-For and X-Forwarded-Proto are believed.
     trusted_proxies: tuple[Network, ...] = ()
     max_connections: int = 10_000
     max_header_bytes: int = 32 * 1024

@@ -26,7 +26,8 @@ WITHOUT_KEY = target(URL, "deepseek/deepseek-v4-pro")
 
 REQUIRED = {
     *("openai-python", "openai-node", "curl", "codex", "claude-code", "qwen-code", "openclaw", "opencode"),
-    *("cline", "cursor", "cherry-studio", "chatbox", "dify", "claude-code-router", "lingma", "qoder", "aider"),
+    *("cline", "cursor", "cherry-studio", "chatbox", "dify", "claude-code-router", "lingma", "qoder"),
+    "aider",
 }
 # It takes no address: there is nothing to write.
 UNREACHABLE = {"lingma"}

@@ -350,8 +350,13 @@ async def test_an_alias_for_many_names_has_no_routes_of_its_own(provider: Provid
         ("{providers: {a: {base_url: 'https://a.example/v1'}}}", "a/MODEL"),
         ("{providers: {a: {base_url: 'https://a.example/v1', api_key: '${NONE:-}'}}}", "MODEL"),
         ("{}", "MODEL"),
+        (
+            "{providers: {demo: {preset: echo}}, models: {e: {routes: [demo/e], category: embedding},"
+            " m: {routes: [demo/m]}}}",
+            "m",
+        ),
     ],
-    ids=["configured", "echo", "allow list", "anything", "inactive", "nothing"],
+    ids=["configured", "echo", "allow list", "anything", "inactive", "nothing", "no embedding"],
 )
 def test_an_example_names_something_that_can_be_called(text: str, name: str) -> None:
     assert first_name(Snapshot.build(configuration(text, KEY="sk-0123456789"))) == name

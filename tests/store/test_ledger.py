@@ -390,9 +390,8 @@ class TestSubscribing:
         subscribe(connection, credit=50, expires_ms=2000)
         subscribe(connection, at_ms=2000, credit=70, expires_ms=9000, plan="max")
         assert funds(connection).subscription == subscription(70, 9000, "max")
-        assert entries(connection)[-3:] == [
+        assert entries(connection)[-2:] == [
             ("expire", "subscription", -50, 0),
-            ("subscribe", "wallet", 0, 0),
             ("subscribe", "subscription", 70, 70),
         ]
         (row,) = connection.execute("SELECT created_ms, actor, note FROM ledger WHERE kind = 'expire'")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.errors import BadRequest, RequestRefused
-from proxy.web.addresses import HostPolicy, forwarded_client, is_loopback, networks
+from proxy.web.addresses import HostPolicy, forwarded_client, forwarded_scheme, is_loopback, networks
 
 
 def verdict(policy: HostPolicy, host: bytes) -> int:
@@ -164,3 +164,24 @@ class TestForwardedClient:
     def test_a_forged_beginning_changes_nothing(self, forged: list[bytes]) -> None:
         headers = [*((b"x-forwarded-for", value) for value in forged), (b"x-forwarded-for", b"1.2.3.4")]
         assert forwarded_client("10.0.0.1", headers, self.TRUSTED) == "1.2.3.4"
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "expected"),
+    [
+        ("10.0.0.1", [b"https"], "https"),
+        ("10.0.0.1", [b"HTTPS "], "https"),
+        ("10.0.0.1", [b"http, https"], "https"),
+        ("10.0.0.1", [b"https", b"http"], "http"),
+        ("10.0.0.1", [b"javascript"], "http"),
+        ("10.0.0.1", [], "http"),
+        ("203.0.113.9", [b"https"], "http"),
+        ("", [b"https"], "http"),
+    ],
+)
+def test_the_scheme_is_what_the_nearest_trusted_proxy_says(
+    peer: str, forwarded: list[bytes], expected: str
+) -> None:
+    headers = [(b"host", b"x"), *((b"x-forwarded-proto", value) for value in forwarded)]
+    assert forwarded_scheme(peer, headers, networks(["10.0.0.0/8"])) == expected
+    assert forwarded_scheme(peer, headers, ()) == "http"

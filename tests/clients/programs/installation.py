@@ -20,6 +20,7 @@ NPM_PACKAGES = (
     "@qwen-code/qwen-code@latest",
     "@musistudio/claude-code-router@2",  # 3.1.1 needs a package that is not published
     "opencode-ai@latest",
+    "cline@latest",
     "openai@latest",
     "@anthropic-ai/sdk@latest",
 )

@@ -6,6 +6,7 @@ Their configurations are those that the gateway tells its users; docs/clients.md
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -135,9 +136,10 @@ def _claude_by_environment(place: Place) -> Command:
 def _router(place: Place) -> Command:
     """Claude Code Router: Claude Code talks to it, and it talks to the gateway."""
     alone = {"PORT": place.port, "LOG": False, "NON_INTERACTIVE_MODE": True}
-    _configured("claude-code-router", place, alone, key=place.key)
+    _configured("claude-code-router", place, alone, key=None)
     router = place.installation.script("@musistudio/claude-code-router/dist/cli.js")
-    environ = {"ANTHROPIC_BASE_URL": f"http://127.0.0.1:{place.port}", "ANTHROPIC_AUTH_TOKEN": "any"}
+    here = f"http://127.0.0.1:{place.port}"
+    environ = {VARIABLE: place.key, "ANTHROPIC_BASE_URL": here, "ANTHROPIC_AUTH_TOKEN": "any"}
     return Command(_claude_arguments(place), environ | _CLAUDE_QUIET, service=[*router, "start"])
 
 
@@ -164,6 +166,17 @@ def _opencode(place: Place) -> Command:
     program = min(place.installation.modules.glob("opencode-*-*/bin/opencode*"))  # one for a kind of machine
     environ = {VARIABLE: place.key, "OPENCODE_DISABLE_MODELS_FETCH": "1"}
     return Command([str(program), "run", PROMPT], environ)
+
+
+def _cline(place: Place) -> Command:
+    """Its command line sets itself up, by a command."""
+    client = find("cline")
+    assert client is not None
+    (_, step) = client.steps(target(place.url, place.model, None))
+    program = min(place.installation.modules.glob("@cline/cli-*/bin/cline*"))  # one for a kind of machine
+    script = f"{step.content}\nexec cline {shlex.quote(PROMPT)}"
+    path = os.pathsep.join([str(program.parent), os.defpath])
+    return Command(["sh", "-euc", script], {"PATH": path, VARIABLE: place.key})
 
 
 # SDKs, each driven by a program of ours
@@ -223,6 +236,7 @@ PROGRAMS = (
     Program("qwen code, responses", _QWEN, "responses", "qwen3-max", _qwen_responses),
     Program("qwen code, messages", _QWEN, "messages", "qwen3-max", _qwen_anthropic),
     Program("opencode", "opencode-ai", "chat", _OTHERS, _opencode),
+    Program("cline", "cline", "chat", _OTHERS, _cline),
     _node_sdk("openai", "chat", 2),
     _node_sdk("openai", "responses", 2),
     _node_sdk("anthropic", "messages", 2),

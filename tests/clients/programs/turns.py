@@ -120,6 +120,7 @@ _READERS: Mapping[str, Callable[[str], Mapping[str, object] | str]] = MappingPro
             "is_background": False,
         },
         "bash": lambda half: {"command": _cat(half), "description": f"Read the {half} half"},  # OpenCode
+        "run_commands": lambda half: {"commands": [_cat(half)]},  # Cline
         "exec_command": lambda half: {"cmd": _cat(half)},  # Codex
         "exec": lambda half: (  # Codex's JavaScript, for models that it knows to like it
             f'const found = await tools.exec_command({{cmd: "{_cat(half)}"}});\ntext(found);'
