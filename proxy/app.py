@@ -137,7 +137,7 @@ class App:
                 PricesApi(PriceImports(prices, clock, gateway, imported)),
                 ReloadApi(reloader),
                 ProvidersApi(
-                    ProviderStates(gateway.current, services.router.fleet, services.client, clock),
+                    ProviderStates(gateway.current, services.router, services.client, clock),
                     gateway,
                     management,
                 ),

@@ -1,6 +1,7 @@
 """What is wrong with a configuration file, in the form in which the start prints it."""
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,6 +16,9 @@ MOST_PRINTED = 50
 _LONGEST_SHOWN = 60
 # Up to so many valid names are listed when none is near.
 _MOST_LISTED = 12
+
+
+_QUOTED = re.compile(r"""\"[^"\n]*\"|(?<!\w)'[^'\n]*'(?!\w)""")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,6 +43,11 @@ class ConfigError(Exception):
         if more := lines[MOST_PRINTED:]:
             lines[MOST_PRINTED:] = [f"{file}: and {len(more)} more problems"]
         super().__init__("\n".join(lines))
+
+    @property
+    def discreet(self) -> str:
+        """What strangers may read: without any value that the file has."""
+        return _QUOTED.sub("…", str(self))
 
 
 class Invalid(Exception):

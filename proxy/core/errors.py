@@ -158,6 +158,11 @@ class UpstreamFailure(SluiceError):
     #: Set by the transport.
     progress = Progress.NOT_CONNECTED
 
+    def tell_provider(self, provider: str) -> None:
+        """Say whose failure it is, where nothing better is known: `error.upstream`, but never for auth."""
+        if self.error_class is not ErrorClass.AUTH:
+            self.details.setdefault("upstream", UpstreamAnswer(provider))
+
     def again(self, retry_after_s: float) -> "UpstreamFailure":
         """Return the same failure for another request, which need not be sent to learn of it."""
         repeated = type(self)(

@@ -140,6 +140,10 @@ def reserve(
     hold = Hold(grants, _share(worst.nanos, missing, worst.tokens))
     if grants or worst.free:
         return hold
+    if not worst.nanos and any(
+        grant.left > held_tokens.get(grant.id, 0) for grant in funds.grants_for(model, now_ms)
+    ):
+        return hold  # how many tokens it takes is told only afterwards
     money = funds.money_nanos(now_ms) + credit_limit_nanos
     left = money - held_nanos
     if left > 0 and (left >= hold.nanos or money < hold.nanos):
@@ -150,7 +154,7 @@ def reserve(
 
 
 def pay(funds: Funds, *, model: str, admitted_ms: int, tokens: int, cost_nanos: int) -> Payment:
-    """Return who pays for an exchange; what was valid when it was admitted does.
+    """Return who pays for an exchange: of what there is now, what had not expired when it was admitted.
 
     Grants pay their share of the tokens; the same share of the cost is not charged. The rest is
     the subscription's, as far as its credit goes, then the wallet's.

@@ -10,8 +10,15 @@ from ipaddress import ip_address
 
 from proxy.core.buckets import Taken
 from proxy.core.entities import AdmittedExchange
-from proxy.core.errors import BadRequest, PermissionRefused, RateLimited, RequestRefused, SluiceError
-from proxy.core.funding import Hold
+from proxy.core.errors import (
+    BadRequest,
+    InsufficientQuota,
+    PermissionRefused,
+    RateLimited,
+    RequestRefused,
+    SluiceError,
+)
+from proxy.core.funding import Hold, Worst
 from proxy.core.pricing import ONE, Ratio
 from proxy.core.quoting import quoted
 from proxy.core.routing import Deployment, Resolution
@@ -126,18 +133,14 @@ def check(
             should_retry=refusal.retry_after_s is not None,
         )
     worst_nanos, hold = 0, None
+    config = snapshot.config
+    fallbacks = fallbacks_of(request, key, snapshot, resolution, config.fallbacks)
+    context_fallbacks = fallbacks_of(request, key, snapshot, resolution, config.context_fallbacks)
     if estimate is not None and (snapshot.prepaid or key.key.quota is not None):
         worst = worst_of(request, key, snapshot, candidates, estimate)
-        check_quota(key, worst, now.day, clock.zone, snapshot.config.billing.currency)
-        worst_nanos = worst.nanos
-        if snapshot.prepaid:
-            hold = key.funds.check(
-                worst,
-                model=request.model,
-                now_ms=now_ms,
-                credit_limit_nanos=snapshot.config.billing.credit_limit_nanos,
-                currency=snapshot.config.billing.currency,
-            )
+        worst_nanos, hold = worst.nanos, _hold(worst, request, key, snapshot, clock)
+        if worst.free and not _can_pay(request, key, snapshot, clock):
+            fallbacks, context_fallbacks = _free(fallbacks), _free(context_fallbacks)
     return Admitted(
         id=request_id,
         created_ms=now_ms,
@@ -150,13 +153,46 @@ def check(
         snapshot=snapshot,
         resolution=resolution,
         candidates=candidates,
-        fallbacks=fallbacks_of(request, key, snapshot, resolution, snapshot.config.fallbacks),
-        context_fallbacks=fallbacks_of(request, key, snapshot, resolution, snapshot.config.context_fallbacks),
+        fallbacks=fallbacks,
+        context_fallbacks=context_fallbacks,
         now=now,
         estimate=estimate,
         worst_nanos=worst_nanos,
         hold=hold,
     )
+
+
+def _hold(
+    worst: Worst, request: ClientRequest, key: KeyState, snapshot: Snapshot, clock: Clock
+) -> Hold | None:
+    """Return what the account holds for a request; None where nothing is paid.
+
+    Raises PermissionRefused (quota_exceeded), InsufficientQuota.
+    """
+    billing = snapshot.config.billing
+    check_quota(key, worst, clock.today().name, clock.zone, billing.currency)
+    if not snapshot.prepaid:
+        return None
+    return key.funds.check(
+        worst,
+        model=request.model,
+        now_ms=clock.now_ms(),
+        credit_limit_nanos=billing.credit_limit_nanos,
+        currency=billing.currency,
+    )
+
+
+def _can_pay(request: ClientRequest, key: KeyState, snapshot: Snapshot, clock: Clock) -> bool:
+    """Return whether something that costs could be asked, too: a free model opens no other."""
+    try:
+        _hold(Worst(0, 0, 1, free=False), request, key, snapshot, clock)
+    except (PermissionRefused, InsufficientQuota):
+        return False
+    return True
+
+
+def _free(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+    return tuple(candidate for candidate in candidates if candidate.free)
 
 
 def candidates_of(

@@ -60,6 +60,7 @@ class Delivery:
         self._last_sent_ns = 0
         self._held_since_ns: int | None = None
         self._on_answer = _nobody_cares
+        self._is_answered = False
         #: What passes the answer of the present attempt on, once it streams.
         self.relay: Relay | None = None
 
@@ -68,6 +69,7 @@ class Delivery:
         self.relay = None
         self._held_since_ns = None
         self._on_answer = on_answer
+        self._is_answered = False
 
     def wake(self) -> None:
         """Look at the interruption: neither a silent provider nor a slow client may keep it waiting."""
@@ -196,10 +198,10 @@ class Delivery:
 
         `held`: the bytes that wait.
         """
-        if self._sink.started:
-            return True
-        if relay.has_content or relay.complete:
+        if not self._is_answered and (relay.complete or relay.has_content):
+            self._is_answered = True
             self._on_answer()
+        if self._sink.started or self._is_answered:
             return True
         now_ns = self._clock.monotonic_ns()
         if self._held_since_ns is None:

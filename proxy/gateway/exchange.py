@@ -17,7 +17,7 @@ from proxy.gateway.attempts import AttemptLog
 from proxy.gateway.books import Books
 from proxy.gateway.clock import Clock
 from proxy.gateway.costing import Candidate
-from proxy.gateway.crossing import Passing
+from proxy.gateway.crossing import Crossing, Passing
 from proxy.gateway.delivery import Delivery
 from proxy.gateway.interruption import Interrupted, Interruption
 from proxy.gateway.passages import Prepared, prepare
@@ -138,6 +138,9 @@ class Exchange:
                 await self._answer()
         except Exception:
             logger.exception("exchange %s broke", self.admitted.id)
+            if self._account.closed:  # the books are right; only the answer is not whole
+                self._sink.abort()
+                return
             error = InternalError("internal_error", "The gateway failed; its log has the details.")
             self._account.reached = Reached.NOTHING
             try:
@@ -161,10 +164,15 @@ class Exchange:
         except Interrupted:
             return True
         except LedgerUnavailable as error:
-            self.admitted.give_back(self._clock.monotonic_ns())
-            self._sink.fail(error, self.admitted.key.limiter.headers(*self._clock.instant()))
+            self._refuse(error)
             return False
         return True
+
+    def _refuse(self, error: SluiceError) -> None:
+        """Take everything back, and answer as if the request had never been let in."""
+        self.admitted.give_back(self._clock.monotonic_ns())
+        self._services.usage.withdraw(self.admitted.id)
+        self._sink.fail(error, self.admitted.key.limiter.headers(*self._clock.instant()))
 
     async def _answer(self) -> None:
         error: SluiceError | None = None
@@ -174,6 +182,9 @@ class Exchange:
             except Interrupted:
                 break
             except SluiceError as nobody:
+                if isinstance(nobody, Unavailable) and not self._attempts.count:
+                    self._refuse(nobody)  # by the gateway itself: nothing is counted
+                    return
                 if error is None or nobody.code != "no_available_provider":
                     error = nobody
                 break
@@ -214,11 +225,18 @@ class Exchange:
         except UpstreamFailure as failure:
             crossing = prepared.crossing
             if self._sink.started or not passing.quirks.learn(
-                failure, candidate.deployment, asked_usage=crossing.asks_usage, streamed=crossing.streams_up
+                failure,
+                candidate.deployment,
+                asked_usage=self._asked_usage(crossing),
+                streamed=crossing.streams_up,
             ):
                 raise
             self._prepared = prepare(self.admitted, candidate, passing)
             await self._attempt(choice, self._prepared)
+
+    def _asked_usage(self, crossing: Crossing) -> bool:
+        """Return whether `stream_options` were the gateway's own idea, not the client's."""
+        return crossing.asks_usage and "stream_options" not in self.admitted.request.members
 
     async def _attempt(self, choice: Choice, prepared: Prepared) -> None:
         """Call a deployment and pass its answer on; raises UpstreamFailure or Interrupted."""
@@ -246,6 +264,7 @@ class Exchange:
             finally:
                 response.close()
         except UpstreamFailure as failure:
+            failure.tell_provider(provider.name)
             self._attempts.end(failure.code)
             self._route.failed(option, failure)
             raise

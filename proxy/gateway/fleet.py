@@ -49,6 +49,8 @@ class ProviderHealth:
     running: int = 0
     #: By hand; until enabled again, or the end of the process.
     disabled: bool = False
+    #: When it was reset; calls that had begun before tell nothing of it.
+    reset_ns: int = 0
     keys: dict[bytes, KeyHealth] = field(default_factory=dict)
 
 
@@ -233,6 +235,9 @@ class Fleet:
         """An attempt failed: let rest what is to blame."""
         kind, model = failure.error_class, attempt.deployment.model
         health = attempt.health
+        attempt.failed = True
+        if attempt.begun_ns < attempt.state.reset_ns:
+            return
         if kind in _KEY_CLASSES:
             health.cause = failure
             is_last = self._is_last(attempt.provider, attempt.key, now_ns)
@@ -246,9 +251,8 @@ class Fleet:
             attempt.model.cause = failure
             attempt.model.breaker.fail(attempt.begun_ns, now_ns, failure)
         else:  # the request's own fault: the provider works
+            attempt.failed = False
             self.answered(attempt)
-            return
-        attempt.failed = True
 
     def end(self, attempt: Attempt, now_ns: int) -> None:
         """An attempt, with all of its answer, is over: its place is free.
@@ -264,8 +268,9 @@ class Fleet:
 
     # -- by hand
 
-    def reset(self, provider: str) -> None:
-        """End all rests of a provider and close its breakers."""
+    def reset(self, provider: str, now_ns: int = 0) -> None:
+        """End all rests of a provider and close its breakers; calls begun before `now_ns` tell nothing."""
+        self.provider(provider).reset_ns = now_ns
         for key in self.provider(provider).keys.values():
             key.rest.open()
             key.paces.clear()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from proxy.core.errors import RequestRefused, UpstreamFailure
+from proxy.core.errors import BadRequest, RequestRefused, UpstreamFailure
 from proxy.core.health import Condition, Rest
 from proxy.core.moments import rfc3339
 from proxy.gateway.clock import Clock
@@ -44,7 +44,7 @@ class ProviderStates:
     def reset(self, name: str) -> Json:
         """End all rests of a provider and close its breakers."""
         provider = self._provider(name)
-        self._fleet.reset(provider.name)
+        self._fleet.reset(provider.name, self._clock.monotonic_ns())
         self._room.look()
         return self._shown(provider)
 
@@ -56,8 +56,14 @@ class ProviderStates:
         return self._shown(provider)
 
     async def probe(self, name: str) -> Json:
-        """Ask a provider with each of its keys, by its cheapest call; what works rests no longer."""
+        """Ask a provider with each of its keys, by its cheapest call; what works rests no longer.
+
+        Raises BadRequest for one that is inactive: it has no key to be asked with.
+        """
         provider = self._provider(name)
+        if not provider.config.active:
+            missing = ", ".join(provider.config.missing_variables)
+            raise BadRequest("invalid_value", f"The provider {name} is inactive: {missing} is empty.")
         found = await asyncio.gather(*(self._probe(provider, key) for key in provider.keys))
         if any(item["ok"] for item in found):
             self._fleet.close_breakers(provider.name)
@@ -96,7 +102,12 @@ class ProviderStates:
             for deployment in model.deployments
             if deployment.provider == provider.name and "*" not in deployment.model
         ]
-        known = [(provider.name, model) for model in self._fleet.deployments_of(provider.name)]
+        # Of models that only clients have named, those are told of which something is wrong.
+        known = [
+            (provider.name, model)
+            for model, health in self._fleet.deployments_of(provider.name).items()
+            if health.breaker.strikes
+        ]
         return list(dict.fromkeys(routed + known))
 
     def _shown(self, provider: ProviderClient) -> Json:

@@ -4,6 +4,7 @@ import re
 
 from proxy.core.errors import UpstreamFailure
 from proxy.core.routing import Deployment
+from proxy.upstream.errorclasses import QUOTED
 
 # Bounded, since clients may write any model name after a provider's.
 MAX_REMEMBERED = 1000
@@ -44,7 +45,7 @@ class Quirks:
         if asked_usage and "stream_options" in failure.message:
             self._no_stream_options.add(deployment.provider)
             return True
-        if not streamed and _ONLY_STREAMS.search(failure.message):
+        if not streamed and _ONLY_STREAMS.search(QUOTED.sub(" ", failure.message)):
             if len(self._only_streams) >= MAX_REMEMBERED:
                 self._only_streams.clear()
             self._only_streams.add((deployment.provider, deployment.model))

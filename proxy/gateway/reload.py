@@ -187,7 +187,7 @@ class Reloader:
         for name, provider in config.providers.items():
             known = before.providers.get(name)
             if known is None or known.addresses != provider.addresses:
-                services.router.fleet.reset(name)
+                services.router.fleet.reset(name, self._clock.monotonic_ns())
                 services.passing.quirks.forget(name)
         services.router.room.look()
 
@@ -204,8 +204,9 @@ class Reloader:
 
     def _report(self, error: ConfigError | SluiceError) -> None:
         """Log what is wrong, once: the same error comes again with every look at the same file."""
-        self.error = error.discreet if isinstance(error, PlansInUse) else str(error)
-        self._pending = not isinstance(error, ConfigError)
+        self.error = error.discreet if isinstance(error, ConfigError) else str(error)
+        # Accounts may be moved off a plan, a database may be written again: then the file is right.
+        self._pending = not isinstance(error, ConfigError) or isinstance(error, PlansInUse)
         if self._reported != str(error):
             self._reported = str(error)
             logger.error("%s was not reloaded; the configuration before stays in force:", self._file.path)

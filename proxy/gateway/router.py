@@ -81,12 +81,13 @@ class Route:
         Of limited rates, with the time until the first of all candidates is back.
         """
         failure, rests = self._failure, self.plan.cause(self._router.clock.monotonic_ns())
-        if failure is not None:
-            limited = failure.error_class is ErrorClass.RATE and rests is not None
-            return failure.again(rests.retry_after_s or 0) if limited and rests else failure
-        return rests or Unavailable(
-            "no_available_provider", "Every provider of this model is disabled.", retry_after_s=60
-        )
+        if failure is None:
+            return rests or Unavailable(
+                "no_available_provider", "Every provider of this model is disabled.", retry_after_s=60
+            )
+        if failure.error_class is ErrorClass.RATE and rests is not None:
+            return failure.again(rests.retry_after_s or 0)
+        return failure
 
     def leave_out(self, option: Option) -> None:
         """A deployment cannot be asked this request: that was no attempt."""

@@ -163,7 +163,7 @@ class Accounting:
     def _recorded(self, settlement: Settlement, status: int, error_code: str | None) -> UsageRecord:
         admitted, request, candidate = self._admitted, self._admitted.request, self._candidate
         void = settlement.billing is Billing.VOID
-        answered = self._attempts.count > 0
+        asked = self._attempts.count > 0
         return UsageRecord(
             id=admitted.id,
             created_ms=admitted.created_ms,
@@ -175,8 +175,8 @@ class Accounting:
             endpoint=request.endpoint.path,
             stream=request.stream,
             model=request.model,
-            provider=candidate.deployment.provider if answered else None,
-            upstream_model=candidate.deployment.model if answered else None,
+            provider=candidate.deployment.provider if asked else None,
+            upstream_model=candidate.deployment.model if asked else None,
             status=status,
             billing=settlement.billing,
             finish=settlement.finish,
@@ -196,7 +196,13 @@ class Accounting:
             return reported
         # Of what is passed through, only reported usage counts: what is missing is nothing.
         known = (reported or ReportedUsage()).completed(0, 0)
-        return ReportedUsage(known.input_tokens, known.output_tokens, known.cached_tokens)
+        return ReportedUsage(
+            known.input_tokens,
+            known.output_tokens,
+            known.cached_tokens,
+            known.cache_write_tokens,
+            known.reasoning_tokens,
+        )
 
     def _estimate(self) -> tuple[int, int]:
         return self._admitted.estimated_input(), self.received.tokens if self.received else 0

@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from proxy.core.funding import Funds, Grant
+from proxy.core.funding import Funds, Grant, Subscription
 from proxy.gateway.clock import Clock
 from proxy.gateway.funds import AccountFunds
 from proxy.store.errors import LedgerUnavailable
@@ -87,7 +87,7 @@ class Treasury:
     def _apply(self, account: str, funds: Funds) -> None:
         before = self.of(account).left.subscription
         self.of(account).left = funds
-        if (before and before.plan) != (funds.subscription and funds.subscription.plan):
+        if _term_of(before) != _term_of(funds.subscription):
             self.on_plan_change(account)
         self._schedule()
 
@@ -122,6 +122,11 @@ class Treasury:
             logger.error("what expired of %s could not be taken", account, exc_info=error)
         self._left(account, commit)
         self._schedule()
+
+
+def _term_of(subscription: Subscription | None) -> tuple[str, int] | None:
+    """Return which subscription it is: another term of the same plan is another one."""
+    return None if subscription is None else (subscription.plan, subscription.started_ms)
 
 
 def _nobody_cares(account: str) -> None:

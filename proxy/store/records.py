@@ -46,6 +46,8 @@ ON CONFLICT (id) DO NOTHING
 
 _PROGRESS = "UPDATE exchanges SET progress = ? WHERE id = ? AND finish IS NULL"
 
+_WITHDRAW = "DELETE FROM exchanges WHERE id = ? AND finish IS NULL"
+
 _RUNNING = """
 SELECT id, created_ms, day, key_id, account, dialect, endpoint, stream, model, hold, progress
 FROM exchanges WHERE finish IS NULL ORDER BY id LIMIT ?
@@ -174,6 +176,11 @@ def write_hold(connection: sqlite3.Connection, exchange: AdmittedExchange, hold:
 def write_progress(connection: sqlite3.Connection, records: Iterable[UsageRecord]) -> None:
     """Note what would be recorded of running exchanges if the process died now."""
     connection.executemany(_PROGRESS, [(_encode(record).decode(), record.id) for record in records])
+
+
+def withdraw(connection: sqlite3.Connection, id: str) -> None:
+    """Remove an exchange that has not finished."""
+    connection.execute(_WITHDRAW, (id,))
 
 
 async def read_running(database: Database, limit: int) -> list[Running]:

@@ -107,6 +107,11 @@ class UsageStore:
         """
         return self._database.writer.submit(lambda connection: records.write_hold(connection, exchange, hold))
 
+    def withdraw(self, id: str) -> None:
+        """Forget an exchange that was refused before any provider was asked; nobody waits for it."""
+        if self._admitted.pop(id, None) is None:
+            self._database.writer.post(lambda connection: records.withdraw(connection, id))
+
     def note(self, progress: Sequence[UsageRecord]) -> None:
         """Note what would be recorded of running exchanges if the process died now; nobody waits for it."""
         self._database.writer.post(lambda connection: records.write_progress(connection, progress))

@@ -94,6 +94,10 @@ _MODERATION_WORDS = _words(
 )
 
 
+#: What a message quotes. An apostrophe within a word opens nothing.
+QUOTED = re.compile(r"""(?<!\w)'[^'\n]{0,500}'(?!\w)|"[^"\n]{0,500}"|`[^`\n]{0,500}`""")
+
+
 def classify(status: int | None, facts: ErrorFacts, *, asks_to_wait: bool = False) -> ErrorClass:
     """Return the class of an error; `status` is None when neither HTTP nor the body names one.
 
@@ -105,7 +109,7 @@ def classify(status: int | None, facts: ErrorFacts, *, asks_to_wait: bool = Fals
         _by_number(facts)
         or (QUOTA if status == 402 else None)
         or _by_code(status, codes)
-        or _by_words(status, facts.message, asks_to_wait)
+        or _by_words(status, facts, asks_to_wait)
         or _by_status(status, codes)
     )
 
@@ -129,11 +133,14 @@ def _by_code(status: int | None, codes: list[str]) -> ErrorClass | None:
     return None
 
 
-def _by_words(status: int | None, message: str, asks_to_wait: bool) -> ErrorClass | None:
-    if not (status == 429 and asks_to_wait) and _QUOTA_WORDS.search(message):
-        return QUOTA
-    if status in (None, 400, 403) and _AUTH_WORDS.search(message):
-        return AUTH
+def _by_words(status: int | None, facts: ErrorFacts, asks_to_wait: bool) -> ErrorClass | None:
+    # What is quoted is the client's: a made-up model name must not put a key of ours to rest.
+    said, message = QUOTED.sub(" ", facts.message), facts.message
+    if facts.param is None and status not in (404, 422):
+        if not (status == 429 and asks_to_wait) and _QUOTA_WORDS.search(said):
+            return QUOTA
+        if status in (None, 400, 403) and _AUTH_WORDS.search(said):
+            return AUTH
     if status in (None, 400, 403, 413, 422, 500) and _CONTEXT_WORDS.search(message):
         return CONTEXT_LENGTH
     if status in (None, 400, 403, 422) and _MODERATION_WORDS.search(message):

@@ -1,6 +1,6 @@
 """`POST /admin/api/keys/{id}/chat`: an administrator's chat completion as one of the API keys."""
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from proxy.core.errors import RequestRefused
 from proxy.gateway.keystate import KeyState
@@ -18,27 +18,34 @@ class KeyChat:
     """
 
     def __init__(self, inference: Inference, management: Management) -> None:
-        self._inference = inference
-        self._management = management
+        self.inference = inference
+        self.management = management
 
-    def behind(self, gate: Gate) -> ASGIApp:
+    def behind(self, gate: Gate) -> "GatedChat":
         """Return the ASGI application, which lets in whom the gate does."""
+        return GatedChat(self, gate)
 
-        def find_key(scope: Scope, now_ms: int) -> KeyState:
-            gate(scope)
-            if scope["method"] != "POST":
-                raise RequestRefused(
-                    "method_not_allowed",
-                    f"This path takes POST, not {scope['method']}.",
-                    status=405,
-                    headers={"allow": "POST"},
-                )
-            key = self._management.key(scope["path_params"]["id"])
-            key.check(now_ms)
-            key.last_used_ms = now_ms
-            return key
 
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            await self._inference(CHAT, scope, receive, send, find_key)
+class GatedChat:
+    """The ASGI application of the path."""
 
-        return app
+    def __init__(self, chat: KeyChat, gate: Gate) -> None:
+        self._chat = chat
+        self._gate = gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._chat.inference(CHAT, scope, receive, send, self._find_key)
+
+    def _find_key(self, scope: Scope, now_ms: int) -> KeyState:
+        self._gate(scope)
+        if scope["method"] != "POST":
+            raise RequestRefused(
+                "method_not_allowed",
+                f"This path takes POST, not {scope['method']}.",
+                status=405,
+                headers={"allow": "POST"},
+            )
+        key = self._chat.management.key(scope["path_params"]["id"])
+        key.check(now_ms)
+        key.last_used_ms = now_ms
+        return key

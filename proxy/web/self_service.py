@@ -91,7 +91,8 @@ class SelfService:
     async def request(self, request: Request) -> Response:
         """The receipt of one of this key's own requests."""
         id = request.path_params["id"]
-        record = await self._usage.get(id, key=_key(request).key.id)
+        key = _key(request)
+        record = await self._usage.get(id, key=key.key.id, account=key.account.name)
         if record is None:
             raise RequestRefused(
                 "not_found", "This API key has no finished request with this id.", param="id"

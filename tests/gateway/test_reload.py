@@ -305,7 +305,7 @@ class TestInvalid:
             assert sluice.app.gateway.snapshot is snapshot
             after = await state(sluice)
             assert after["loaded_at"] == before["loaded_at"]
-            assert message in after["error"]
+            assert message.split('"')[0] in after["error"]  # for everybody: without the file's values
             assert (await ask(sluice)).status_code == 200
             errors = [one.getMessage() for one in logged.records if one.levelno == logging.ERROR]
             assert message in "\n".join(errors)
@@ -426,7 +426,7 @@ class TestWatching:
             async with gateway(tmp_path, providers=providers, look_s=LOOK_S) as sluice:
                 await ask(sluice, "up/m")
                 secret.unlink()
-                await until(sluice, error="key.txt")
+                await until(sluice, error="cannot be read")
                 assert (await ask(sluice, "up/m")).status_code == 200
                 secret.write_text("sk-upstream-second\n")
                 await until(sluice, error=None)

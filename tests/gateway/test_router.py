@@ -73,8 +73,8 @@ async def turns() -> None:
 async def test_three_attempts_and_then_the_last_failure(here: Routing) -> None:
     route = here.route()
     assert [await attempt(route, AUTH), await attempt(route, SERVER)] == ["a/x/k1", "a/x/k2"]
-    assert await attempt(route, RATE) == "b/x"
-    assert await refusal(route) is RATE
+    assert await attempt(route, QUOTA) == "b/x"
+    assert await refusal(route) is QUOTA
 
 
 async def test_after_a_failure_of_the_provider_another_one_comes_first(here: Routing) -> None:
@@ -90,6 +90,18 @@ async def test_with_nobody_else_its_own_failure_is_told(here: Routing) -> None:
     route = here.route("one")
     await attempt(route, SERVER)
     assert await refusal(route) is SERVER
+
+
+async def test_of_limited_rates_the_shortest_is_told(here: Routing) -> None:
+    here.fail("b/x", failure(ErrorClass.RATE, after_s=20))
+    here.fail("c/x", failure(ErrorClass.RATE, after_s=40))
+    here.fail("a/x/k2", QUOTA)
+    route = here.route()
+    await attempt(route, failure(ErrorClass.RATE, "slow", after_s=60))
+    assert await attempt(route, failure(ErrorClass.RATE, "slow", after_s=90)) == "b/x!"
+    assert await attempt(route, failure(ErrorClass.RATE, "slow", after_s=80)) == "c/x!"
+    told = await refusal(route)
+    assert (told.code, told.retry_after_s) == ("slow", 60)
 
 
 async def test_what_cannot_be_asked_was_no_attempt_and_no_retry(here: Routing) -> None:

@@ -78,7 +78,10 @@ def answer_as_a_model(request: Request) -> Reply:
 class Upstream:
     """The server. Its figures may be read from any thread."""
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None, threaded: bool = False) -> None:
+    def __init__(
+        self, *, tls: ssl.SSLContext | None = None, threaded: bool = False, refusing: bool = False
+    ) -> None:
+        """`refusing`: connections are refused until `accept()`."""
         self.handler: Callable[[Request], Reply] = answer_as_a_model
         self.requests: list[Request] = []
         #: Every connection that was ever accepted, in order.
@@ -88,6 +91,7 @@ class Upstream:
         self._script: deque[Reply] = deque()
         self._watchers: list[Callable[[], None]] = []
         self._tls = tls
+        self._refusing = refusing
         self._thread = threading.Thread(target=self._live, daemon=True) if threaded else None
         self._started = Signal()
         self._stopping = Signal()
@@ -140,6 +144,10 @@ class Upstream:
     def refuse(self) -> None:
         """Stop listening: further connections are refused, those that are open go on."""
         self._loop.call_soon_threadsafe(self._server.close)
+
+    async def accept(self) -> None:
+        """Begin to listen, after having refused all connections."""
+        await self._server.start_serving()
 
     def close_links(self, end: End = End.CLOSE) -> None:
         """Close or reset all open connections, in the middle of whatever they do."""
@@ -194,7 +202,12 @@ class Upstream:
     async def _listen(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._server = await self._loop.create_server(
-            lambda: Link(self), "127.0.0.1", 0, ssl=self._tls, backlog=4096
+            lambda: Link(self),
+            "127.0.0.1",
+            0,
+            ssl=self._tls,
+            backlog=4096,
+            start_serving=not self._refusing,
         )
         self.port = self._server.sockets[0].getsockname()[1]
 

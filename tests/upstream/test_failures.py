@@ -434,3 +434,19 @@ def test_any_bytes_are_read(body: bytes, status: int) -> None:
     failure = fail(status, body)
     assert 400 <= failure.status < 600
     assert failure.message
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, openai("The model `insufficient_quota` does not exist.")),
+        (
+            400,
+            openai("Invalid value: 'insufficient_quota'. Supported values are: 'low'.", code="invalid_value"),
+        ),
+        (400, openai("Invalid value: 'invalid api key'.", param="reasoning_effort")),
+        (422, openai("out of credits is no valid effort")),
+    ],
+)
+def test_what_a_client_made_up_puts_no_key_to_rest(status: int, body: bytes) -> None:
+    assert failure_from(PROVIDER, status, [], body).error_class is REQUEST

@@ -19,6 +19,7 @@ PATHS = (
     ("PATCH", "/keys/key_x"),
     ("DELETE", "/keys/key_x"),
     ("POST", "/keys/key_x/rotate"),
+    ("POST", "/keys/key_x/chat"),
     ("GET", "/accounts"),
     ("POST", "/accounts"),
     ("GET", "/accounts/default"),
@@ -31,6 +32,7 @@ PATHS = (
     ("GET", "/accounts/default/statement"),
     ("GET", "/ledger/verify"),
     ("GET", "/usage"),
+    ("GET", "/stats"),
     ("GET", "/requests"),
     ("GET", "/requests/req_x"),
     ("GET", "/models"),
@@ -38,6 +40,9 @@ PATHS = (
     ("POST", "/prices"),
     ("DELETE", "/prices"),
     ("GET", "/config"),
+    ("GET", "/providers"),
+    ("POST", "/providers/demo/reset"),
+    ("GET", "/explain"),
     ("POST", "/admin-key"),
 )
 

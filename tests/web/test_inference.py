@@ -337,7 +337,7 @@ async def test_upstream_refusals_keep_status_and_code(tmp_path: Path) -> None:
     [
         (chat("whole"), "upstream_invalid_response", None),
         (text("<html>no</html>", content_type="text/html"), "upstream_invalid_response", None),
-        (sse({"error": {"message": "slow down", "code": 429}}), "upstream_rate_limited", "1"),
+        (sse({"error": {"message": "slow down", "code": 429}}), "upstream_rate_limited", "5"),
     ],
     ids=["whole answer", "html", "first event"],
 )
