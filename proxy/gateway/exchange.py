@@ -182,11 +182,11 @@ class Exchange:
             except Interrupted:
                 break
             except SluiceError as nobody:
-                if isinstance(nobody, Unavailable) and not self._attempts.count:
-                    self._refuse(nobody)  # by the gateway itself: nothing is counted
-                    return
                 if error is None or nobody.code != "no_available_provider":
                     error = nobody
+                if not self._attempts.count and not isinstance(error, UpstreamFailure):
+                    self._refuse(error)  # by the gateway itself: nothing is counted
+                    return
                 break
             option = choice.option
             try:

@@ -16,28 +16,30 @@ HOUR_MS = 3_600_000
 #: By what hours can be parted.
 GROUPS = ("model", "provider", "key", "account")
 
-_NEWEST = """
-SELECT * FROM exchanges WHERE id >= :since AND finish IS NOT NULL ORDER BY id DESC LIMIT :most
-"""
-
-_COUNTS = f"""
-SELECT created_ms / {HOUR_MS} AS hour,
+_COUNTS = """
+SELECT created_ms / :hour_ms AS hour,
     CASE :by WHEN 'model' THEN model WHEN 'provider' THEN provider
              WHEN 'key' THEN key_id WHEN 'account' THEN account END AS name,
     count(*) AS requests, sum(finish <> 'ok') AS failed,
     sum(input_tokens + output_tokens) AS tokens, sum(cost_nanos) AS cost_nanos,
     min(created_ms) AS oldest_ms
-FROM ({_NEWEST}) GROUP BY 1, 2 ORDER BY 1, 2
-"""  # noqa: S608 - constants
+FROM (
+    SELECT * FROM exchanges WHERE id >= :since AND finish IS NOT NULL ORDER BY id DESC LIMIT :most
+)
+GROUP BY 1, 2 ORDER BY 1, 2
+"""
 
 # Nearest rank: the least time that so many per cent of the exchanges did not exceed. The hour is
 # null for all of them together.
-_TIMES = f"""
+_TIMES = """
 WITH recent AS MATERIALIZED (
-    SELECT created_ms / {HOUR_MS} AS hour,
+    SELECT created_ms / :hour_ms AS hour,
         json_extract(receipt, '$.timings.total_ms') AS total_ms,
         json_extract(receipt, '$.timings.first_output_ms') AS first_output_ms
-    FROM ({_NEWEST}) WHERE finish = 'ok'
+    FROM (
+        SELECT * FROM exchanges WHERE id >= :since AND finish IS NOT NULL ORDER BY id DESC LIMIT :most
+    )
+    WHERE finish = 'ok'
 ),
 timed AS (
     SELECT hour, 'total' AS what, total_ms AS ms FROM recent WHERE total_ms IS NOT NULL
@@ -55,7 +57,7 @@ SELECT hour, what,
     max(ms) FILTER (WHERE place = (whole + 1) / 2) AS p50,
     max(ms) FILTER (WHERE place = (95 * whole + 99) / 100) AS p95
 FROM ranked GROUP BY hour, what
-"""  # noqa: S608 - constants
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Recent:
 
 async def read_recent(database: Database, since_ms: int, by: str | None = None) -> Recent:
     """Return the hours since `since_ms`, their counts parted by one of GROUPS where given."""
-    parameters = {"since": f"req_{since_ms:012x}", "most": MOST, "by": by}
+    parameters = {"since": f"req_{since_ms:012x}", "most": MOST, "hour_ms": HOUR_MS, "by": by}
     counts = await database.fetch_all(_COUNTS, parameters)
     times = await database.fetch_all(_TIMES, parameters)
     found: dict[str, dict[int | None, Percentiles]] = {"total": {}, "first": {}}

@@ -185,7 +185,7 @@ async def test_a_hundred_may_wait_for_thirty_seconds(tmp_path: Path) -> None:
             assert (answer.status_code, code(answer)) == (503, "overloaded")
             assert (answer.headers["retry-after"], answer.headers["x-should-retry"]) == ("5", "true")
         assert len(ups["a"].requests) == 1
-        assert {record.billing for record in sluice.records} == {"void"}
+        assert sluice.records == []  # what the gateway itself refuses is not counted
         long.open_all()
         assert (await running).status_code == 200
         assert (await ask(sluice, "a/x")).status_code == 200

@@ -187,7 +187,7 @@ FIVE_LESS = "(SELECT wallet_nanos - 5 FROM accounts)"
             ["UPDATE ledger SET balance_after = balance_after + 1 WHERE id = 2"],
             [
                 ("balance after an entry", "ledger entry 2, account default, wallet"),
-                ("balance after an entry", "ledger entry 3, account default, wallet"),
+                ("balance after an entry", "ledger entry 5, account default, wallet"),
             ],
             id="a balance after an entry",
         ),
@@ -195,7 +195,7 @@ FIVE_LESS = "(SELECT wallet_nanos - 5 FROM accounts)"
             ["DELETE FROM ledger WHERE id = 2"],
             [
                 ("balance", "account default, wallet"),
-                ("balance after an entry", "ledger entry 3, account default, wallet"),
+                ("balance after an entry", "ledger entry 5, account default, wallet"),
             ],
             id="an entry that was taken out",
         ),
@@ -224,7 +224,7 @@ FIVE_LESS = "(SELECT wallet_nanos - 5 FROM accounts)"
                 entry(f"0, 'default', 'charge', 'wallet', -5, {FIVE_LESS}, 'req_x', 'gateway'"),
                 "UPDATE accounts SET wallet_nanos = wallet_nanos - 5",
             ],
-            [("charge without a finished exchange", "ledger entry 17, account default")],
+            [("charge without a finished exchange", "ledger entry 16, account default")],
             id="a charge of nothing",
         ),
         pytest.param(

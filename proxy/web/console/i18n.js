@@ -1,7 +1,5 @@
 // Two languages. English texts are the names under which the other one is looked up.
 
-import zh from "./zh.js";
-
 const KEY = "sluice.language";
 export const LANGUAGES = { en: "English", zh: "简体中文" };
 
@@ -12,7 +10,14 @@ function preferred() {
 }
 
 let language = preferred();
-document.documentElement.lang = tag();
+let texts = {};
+await load();
+
+/** Load the dictionary of the chosen language; English needs none. */
+async function load() {
+  texts = language === "zh" ? (await import("./zh.js")).default : {};
+  document.documentElement.lang = tag();
+}
 
 export function currentLanguage() {
   return language;
@@ -23,14 +28,13 @@ export function tag() {
   return language === "zh" ? "zh-CN" : "en";
 }
 
-export function setLanguage(name) {
+export async function setLanguage(name) {
   language = name;
   sessionStorage.setItem(KEY, name);
-  document.documentElement.lang = tag();
+  await load();
 }
 
 /** Return a text in the chosen language, `{name}` replaced by values. */
 export function t(text, values = {}) {
-  const found = language === "zh" ? (zh[text] ?? text) : text;
-  return found.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+  return (texts[text] ?? text).replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }

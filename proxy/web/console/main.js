@@ -37,6 +37,7 @@ async function open() {
   const { name, rest, query } = place();
   const known = pages().map(([page]) => page);
   const page = known.includes(name) || name === "requests" ? name : known[0];
+  const focused = mark(document.activeElement);
   const main = frame(page, open, signOut);
   const content = h("div", { class: "page" });
   main.append(content);
@@ -47,6 +48,17 @@ async function open() {
   } catch (error) {
     if (!signal.aborted) replace(content, problem(error, open));
   }
+  if (!signal.aborted && focused && document.activeElement === document.body) {
+    // Where one was, if that is still there; else where the page begins.
+    const same = [...document.querySelectorAll(focused.tag)].find((one) => mark(one).text === focused.text);
+    (same && !same.closest("nav") ? same : main).focus({ preventScroll: true });
+  }
+}
+
+/** What a control is recognised by after its page was drawn anew; null for none. */
+function mark(element) {
+  if (!element || element === document.body) return null;
+  return { tag: element.localName, text: element.name || element.getAttribute("aria-label") || element.textContent };
 }
 
 /** Change members of the address's query; the page is drawn anew. */
@@ -62,13 +74,15 @@ function setQuery(changes) {
 
 /** Learn what every page needs to know, then open the one that the address names. */
 async function begin() {
+  let failed;
   try {
     if (session.key) await learn();
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) return;
-    toast(error.message);
+    failed = error;
   }
   await open();
+  if (failed) toast(failed.message);
 }
 
 async function learn() {

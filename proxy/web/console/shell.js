@@ -40,7 +40,7 @@ export function applyTheme(theme = sessionStorage.getItem(THEME) ?? "auto") {
 export function preferences(redraw) {
   const language = select("language", Object.entries(LANGUAGES), currentLanguage(), {
     "aria-label": t("Language"),
-    onchange: (event) => (setLanguage(event.target.value), redraw()),
+    onchange: async (event) => (await setLanguage(event.target.value), redraw()),
   });
   const theme = select(
     "theme",

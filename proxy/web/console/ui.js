@@ -96,6 +96,7 @@ export function drawer(title, build) {
   dialog.append(h("div", { class: "drawer-body" }, build(close, dialog)));
   document.body.append(dialog);
   dialog.showModal();
+  dialog.querySelector(".drawer-body :is(input, select, textarea)")?.focus();
   return dialog;
 }
 
@@ -123,12 +124,12 @@ export function form(children, label, submit, { danger } = {}) {
 }
 
 /** A labelled control; `hint` says its unit or what is expected. */
-export function field(label, control, hint) {
+export function field(label, control, hint, kind = "") {
   const id = uniqueId("field");
   control.id = id;
   const hintId = hint && `${id}-hint`;
   if (hint) control.setAttribute("aria-describedby", hintId);
-  return h("div", { class: "field" }, h("label", { for: id }, label), control, hint && h("p", { id: hintId, class: "hint" }, hint));
+  return h("div", { class: `field ${kind}` }, h("label", { for: id }, label), control, hint && h("p", { id: hintId, class: "hint" }, hint));
 }
 
 export function input(name, attributes = {}) {

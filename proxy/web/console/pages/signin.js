@@ -28,7 +28,10 @@ export function signIn(begin, redraw) {
   document.title = `${t("Sign in")} · Sluice`;
   const key = input("key", { type: "password", required: true, autocomplete: "current-password", spellcheck: "false" });
   const body = form(
-    [field(t("Key"), key, t("The admin key (sk-admin-…) opens everything, an API key (sk-sluice-…) its own view."))],
+    [
+      h("input", { type: "text", name: "username", autocomplete: "username", value: "sluice", hidden: true, "aria-hidden": "true" }),
+      field(t("Key"), key, t("The admin key (sk-admin-…) opens everything, an API key (sk-sluice-…) its own view.")),
+    ],
     t("Sign in"),
     async () => {
       const given = key.value.trim();

@@ -1,0 +1,67 @@
+// An API key's own view: what it may do, and what remains.
+
+import { get } from "../api.js";
+import { h, replace } from "../dom.js";
+import * as format from "../format.js";
+import { t } from "../i18n.js";
+import { heading } from "../shell.js";
+import { definition, show, time } from "../ui.js";
+import { LIMITS } from "./key-form.js";
+
+const EACH = { day: "a day", week: "a week", month: "a month", total: "in total" };
+
+export default async function mykey({ element }) {
+  const body = h("div", { class: "list" });
+  replace(element, body);
+  await show(body, () => get("/v1/key"), (key) => [heading(key.name, t("Key {key}, account {account}", { key: `${key.prefix}…${key.last4}`, account: key.account })), cards(key)]);
+}
+
+function cards(key) {
+  const card = (title, ...children) => h("section", { class: "card" }, h("h2", {}, title), children);
+  const { requests, tokens } = key.remaining;
+  const limited = LIMITS.filter(([name]) => key.limits[name] !== null);
+  const { grants, subscription, wallet } = key.funds;
+  return h(
+    "div",
+    { class: "columns" },
+    card(
+      t("What remains"),
+      definition([
+        [t("Requests"), requests === null ? t("no limit") : h("b", {}, format.number(requests))],
+        [t("Tokens"), tokens === null ? t("no limit") : h("b", {}, format.number(tokens))],
+        [t("Quota"), key.quota ? quota(key.quota) : t("no quota")],
+        [t("Expires"), key.expires_at ? time(key.expires_at) : t("does not expire")],
+      ]),
+    ),
+    card(
+      t("Limits that hold"),
+      limited.length ? definition(limited.map(([name, , title]) => [t(title), format.number(key.limits[name])])) : h("p", { class: "quiet" }, t("No limits.")),
+      definition([
+        [t("Plan"), key.plan ?? t("none")],
+        [t("Models"), key.models ? key.models.join(", ") || t("none") : t("all")],
+        [t("Providers"), key.providers ? key.providers.join(", ") || t("none") : t("all")],
+      ]),
+    ),
+    card(
+      t("Funds of the account"),
+      definition([
+        ...grants.map((grant) => [t("Token grant"), `${format.number(grant.tokens_left)} / ${format.number(grant.tokens)} ${t("tokens")} · ${grant.models?.join(", ") ?? t("all models")}`]),
+        subscription && [t("Subscription {plan}", { plan: subscription.plan }), [`${format.money(subscription.credit_left)} / ${format.money(subscription.credit)} · `, time(subscription.expires_at)]],
+        [t("Wallet"), format.money(wallet)],
+        [t("Available money"), h("b", {}, format.money(key.available))],
+      ]),
+    ),
+    card(t("Next"), h("p", {}, h("a", { href: "#/chat" }, t("Try a model in the test chat"))), h("p", {}, h("a", { href: "#/setup" }, t("Set up a tool"))), h("p", {}, h("a", { href: "#/overview" }, t("See what was used")))),
+  );
+}
+
+function quota(state) {
+  const fill = h("i", {});
+  const share = Number(state.amount) ? Math.min(100, (100 * Number(state.spent)) / Number(state.amount)) : 100;
+  fill.style.width = `${share}%`;
+  return [
+    `${format.money(state.spent)} / ${format.money(state.amount)} ${t(EACH[state.period])}`,
+    h("div", { class: `bar-track${share > 90 ? " warn" : ""}`, "aria-hidden": "true" }, fill),
+    state.resets_at && h("p", { class: "hint" }, [t("begins again"), " ", time(state.resets_at)]),
+  ];
+}

@@ -1,0 +1,77 @@
+// Reads the figures of a period, by day or by hour, and of the period before.
+
+import { admin, get, own } from "../api.js";
+import * as format from "../format.js";
+import { t } from "../i18n.js";
+import { session } from "../session.js";
+
+/** `day`: its member in a day's sums, `hour`: in an hour's. */
+export const FIGURES = {
+  requests: { title: "Requests", day: "requests", hour: "requests", format: format.number, axis: format.short },
+  tokens: { title: "Tokens", day: "total_tokens", hour: "tokens", format: format.number, axis: format.short },
+  cost: { title: "Cost", day: "total_cost_value", hour: "cost", format: (value) => format.money(value), axis: (value) => format.money(value) },
+  failed: { title: "Errors", day: "failed", hour: "failed", format: format.number, axis: format.short },
+};
+const NAMED = 5;
+
+const sum = (items, member) => items.reduce((total, item) => total + Number(item[member]), 0);
+const figures = (items, column) =>
+  Object.fromEntries(Object.entries(FIGURES).map(([name, item]) => [name, sum(items, item[column])]));
+
+/** The last 24 hours, the running one included. */
+export async function readHours(by, figure, names) {
+  const member = FIGURES[figure].hour;
+  const [stats, both] = await Promise.all([
+    admin.get("/stats", { hours: 24, by: by === "none" ? "" : by }),
+    admin.get("/stats", { hours: 48 }),
+  ]);
+  const hours = stats.data.map((item) => item.hour);
+  const series = new Map();
+  for (const item of stats.groups ?? []) {
+    const name = label(by, item[by], names);
+    if (!series.has(name)) series.set(name, hours.map(() => 0));
+    series.get(name)[hours.indexOf(item.hour)] += Number(item[member]);
+  }
+  if (!stats.groups) series.set(t("All"), stats.data.map((item) => Number(item[member])));
+  return {
+    now: figures(stats.data, "hour"),
+    before: both.complete ? figures(both.data.slice(0, 24), "hour") : null,
+    labels: hours.map(format.hourLabel),
+    series: [...series].map(([name, values]) => ({ name, values })),
+    note: stats.complete ? null : t("Only the latest {count} requests are shown, since {time}.", { count: format.number(stats.requests), time: format.moment(stats.oldest) }),
+  };
+}
+
+/** Days from the daily sums; the biggest names one by one, what is left of each day as "other". */
+export async function readDays({ from, to, by, figure, names }) {
+  const member = FIGURES[figure].day;
+  const length = (Date.parse(to) - Date.parse(from)) / 86400e3 + 1;
+  const path = `${own()}/usage`;
+  const read = (query) => get(path, { start_date: from, end_date: to, group_by: "day", ...query });
+  const [report, before, grouped] = await Promise.all([
+    read({}),
+    get(path, { start_date: format.addDays(from, -length), end_date: format.addDays(from, -1), group_by: "day" }),
+    by === "none" ? { data: [] } : get(path, { start_date: from, end_date: to, group_by: by }),
+  ]);
+  const days = Array.from({ length }, (_, index) => format.addDays(from, index));
+  const values = (data) => {
+    const found = new Map(data.map((item) => [item.day, Number(item[member])]));
+    return days.map((day) => found.get(day) ?? 0);
+  };
+  const whole = values(report.data);
+  const named = grouped.data
+    .filter((item) => item[by] && Number(item[member]) > 0)
+    .sort((one, other) => Number(other[member]) - Number(one[member]))
+    .slice(0, NAMED);
+  const parts = await Promise.all(named.map((item) => read({ [by]: item[by] })));
+  const series = named.map((item, index) => ({ name: label(by, item[by], names), values: values(parts[index].data) }));
+  const rest = whole.map((value, index) => Math.max(0, value - series.reduce((total, item) => total + item.values[index], 0)));
+  // What is left of an amount may be a rounding error of this page's arithmetic.
+  if (rest.some((value) => value > 1e-9)) series.push({ name: by === "none" ? t("All") : t("other"), values: rest, other: by !== "none" });
+  return { now: figures(report.data, "day"), before: figures(before.data, "day"), labels: days.map(format.dayLabel), series };
+}
+
+function label(by, name, names) {
+  if (by === "key") return names.get(name) ?? name;
+  return name || (session.isAdmin ? t("none reached") : "–");
+}

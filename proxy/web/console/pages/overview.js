@@ -1,0 +1,163 @@
+// What happened: four figures, one chart, what needs attention, who used most.
+
+import { admin, get, own } from "../api.js";
+import { chart } from "../chart.js";
+import { h, replace } from "../dom.js";
+import * as format from "../format.js";
+import { t } from "../i18n.js";
+import { session } from "../session.js";
+import { heading } from "../shell.js";
+import { empty, field, input, show, switches, table } from "../ui.js";
+import { FIGURES, readDays, readHours } from "./overview-data.js";
+import { attention } from "./attention.js";
+
+const PERIODS = [
+  ["24h", "24 hours"],
+  ["7d", "7 days"],
+  ["30d", "30 days"],
+  ["custom", "Dates"],
+];
+
+export default async function overview({ element, query, setQuery, signal }) {
+  const periods = session.isAdmin ? PERIODS : PERIODS.slice(1);
+  const period = periods.some(([name]) => name === query.get("period")) ? query.get("period") : periods[0][0];
+  const figure = query.get("figure") in FIGURES ? query.get("figure") : "requests";
+  const groups = [["none", t("All")], ["model", t("Model")], ["provider", t("Provider")]];
+  if (session.isAdmin) groups.push(["key", t("Key")], ["account", t("Account")]);
+  const by = groups.some(([name]) => name === query.get("by")) ? query.get("by") : "model";
+  const title = session.isAdmin ? t("Overview") : t("Usage");
+  const sentence = session.isAdmin ? null : t("All keys of your account together.");
+  const choose = switches(t("Period"), periods.map(([name, text]) => [name, t(text)]), period, (name) => setQuery({ period: name }));
+  const first = format.day(period === "7d" ? 6 : 29);
+  const from = query.get("from") ?? first;
+  const to = query.get("to") ?? format.day();
+  const dates = period === "custom" && custom(from, to, setQuery);
+  const figures = h("div");
+  const main = h("section", { class: "card" });
+  const tables = h("div", { class: "columns" });
+  const times = h("section", { class: "card" });
+  const side = h("section", { class: "card", "aria-label": t("Needs attention") });
+  const chartRow = h("div", { class: session.isAdmin ? "wide-left" : "" }, main, session.isAdmin && side);
+  replace(element, heading(title, sentence, choose), dates, figures, chartRow, session.isAdmin && times, tables);
+
+  if (session.isAdmin) {
+    show(side, attention, (list) => [h("h2", {}, t("Needs attention")), list]);
+    show(times, () => admin.get("/stats", { hours: 24 }), latency);
+  }
+  const names = session.isAdmin ? await namesOfKeys() : new Map();
+  if (signal.aborted) return;
+  const load = () =>
+    period === "24h" ? readHours(by, figure, names) : readDays({ from: period === "custom" ? from : first, to: period === "custom" ? to : format.day(), by, figure, names });
+  await show(main, load, (data) => {
+    replace(figures, summary(data));
+    const named = FIGURES[figure];
+    return [
+      h(
+        "header",
+        {},
+        switches(t("Figure"), Object.entries(FIGURES).map(([name, item]) => [name, t(item.title)]), figure, (name) => setQuery({ figure: name })),
+        switches(t("Breakdown"), groups, by, (name) => setQuery({ by: name })),
+      ),
+      chart({ title: t(named.title), labels: data.labels, series: data.series, format: named.format, axis: named.axis }),
+      data.note && h("p", { class: "quiet" }, data.note),
+    ];
+  });
+  const range = period === "24h" ? { start_date: format.day(1), end_date: format.day() } : { start_date: period === "custom" ? from : first, end_date: period === "custom" ? to : format.day() };
+  const kinds = session.isAdmin ? ["model", "key", "provider", "account"] : ["model", "provider"];
+  if (signal.aborted) return;
+  for (const kind of kinds) {
+    const card = h("section", { class: "card" });
+    tables.append(card);
+    const path = `${own()}/usage`;
+    show(card, () => get(path, { ...range, group_by: kind }), (report) => top(kind, report.data, names));
+  }
+}
+
+function custom(from, to, setQuery) {
+  const dated = (name, value) =>
+    input(name, { type: "date", value, onchange: (event) => event.target.value && setQuery({ [name]: event.target.value }) });
+  return h("div", { class: "filters" }, field(t("From"), dated("from", from)), field(t("To"), dated("to", to)));
+}
+
+async function namesOfKeys() {
+  try {
+    return new Map((await admin.all("/keys")).map((key) => [key.id, key.name]));
+  } catch {
+    return new Map();
+  }
+}
+
+function summary({ now, before }) {
+  const items = Object.entries(FIGURES).map(([name, item]) => {
+    const value = now[name];
+    const change = before ? difference(value, before[name]) : null;
+    return h(
+      "div",
+      { class: "figure" },
+      h("span", { class: "quiet" }, t(item.title)),
+      h("b", {}, item.axis(value)),
+      h("span", { class: "hint" }, name === "failed" ? t("{share} of requests", { share: format.percent(value, now.requests) }) : change),
+    );
+  });
+  return h("div", { class: "figures" }, items);
+}
+
+function difference(now, before) {
+  if (!before) return now ? t("nothing in the period before") : t("as in the period before");
+  const change = Math.round((100 * (now - before)) / before);
+  return t("{change} % against the period before", { change: `${change > 0 ? "+" : change < 0 ? "−" : "±"}${Math.abs(change)}` });
+}
+
+function latency(stats) {
+  const labels = stats.data.map((item) => format.hourLabel(item.hour));
+  const line = (what, share) => stats.data.map((item) => item[what]?.[share] ?? null);
+  const one = (title, what) =>
+    h(
+      "div",
+      { class: "card" },
+      h("header", {}, h("h3", {}, title), stats[what] && h("span", { class: "quiet" }, `p50 ${format.milliseconds(stats[what].p50)} · p95 ${format.milliseconds(stats[what].p95)}`)),
+      chart({
+        title,
+        labels,
+        kind: "lines",
+        height: 150,
+        format: format.milliseconds,
+        axis: format.milliseconds,
+        series: [
+          { name: "p50", values: line(what, "p50") },
+          { name: "p95", values: line(what, "p95") },
+        ],
+      }),
+    );
+  return [
+    h("h2", {}, t("Latency of the last 24 hours")),
+    !stats.complete && h("p", { class: "quiet" }, t("Of the latest {count} requests, since {time}.", { count: format.number(stats.requests), time: format.moment(stats.oldest) })),
+    h("div", { class: "columns" }, one(t("Whole answer"), "total_ms"), one(t("First output"), "first_output_ms")),
+  ];
+}
+
+const TITLES = { model: "Models", key: "Keys", provider: "Providers", account: "Accounts" };
+
+function top(kind, data, names) {
+  const most = Math.max(...data.map((item) => item.total_tokens), 1);
+  const rows = data.slice(0, 8);
+  const name = (item) => {
+    const text = kind === "key" ? (names.get(item.key) ?? item.key) : (item[kind] ?? t("none reached"));
+    const bar = h("i", {});
+    bar.style.width = `${(100 * item.total_tokens) / most}%`;
+    return [h("span", { class: "name" }, text), h("span", { class: "inline-bar" }, bar)];
+  };
+  const body = rows.length
+    ? table(
+        t(TITLES[kind]),
+        [
+          { title: t("Name"), cell: name },
+          { title: t("Requests"), number: true, cell: (item) => format.short(item.requests) },
+          { title: t("Tokens"), number: true, cell: (item) => format.short(item.total_tokens) },
+          { title: t("Cost"), number: true, cell: (item) => format.money(item.total_cost_value) },
+        ],
+        rows,
+      )
+    : empty(t("No requests yet"), t("Send one with the test chat, or set up a tool."));
+  return [h("h2", {}, t(TITLES[kind])), body];
+}
