@@ -23,7 +23,7 @@ _READABLE = re.compile(
           | \\u[dD][89abAB][0-9a-fA-F]{2}(?: \\u[dD][c-fC-F][0-9a-fA-F]{2}
                                            | (?= [^\\] | \\[^u] | \\u[^dD] | \\u[dD][^c-fC-F] ) )
           | \\u(?=[0-9a-fA-F]{0,3}[^0-9a-fA-F])
-        )*+""",
+        )*""",
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)

@@ -31,6 +31,7 @@ class TlsContexts:
 
 def _make_context(ca_file: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # older Pythons leave it to the system
     context.load_verify_locations(certifi.where())
     # OpenSSL reads SSL_CERT_FILE instead of the system's file; here it only adds to it.
     system_file = Path(ssl.get_default_verify_paths().openssl_cafile)
