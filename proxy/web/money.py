@@ -17,7 +17,7 @@ from proxy.gateway.statements import Statements
 from proxy.store.funds import Changed, FundStore
 from proxy.store.proof import Prover
 from proxy.web.credentials import bearer_key
-from proxy.web.resources import Page, answer, read_object, read_query
+from proxy.web.resources import Nothing, Page, answer, read_object, read_query
 
 Fields = TypeVar("Fields")
 
@@ -32,10 +32,6 @@ class StatementQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """`month` is YYYY-MM; None: the current one."""
 
     month: str | None = None
-
-
-class Nothing(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A query without parameters."""
 
 
 class MoneyApi:

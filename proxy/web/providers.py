@@ -10,7 +10,9 @@ from proxy.gateway.gateway import Gateway
 from proxy.gateway.keystate import KeyState
 from proxy.gateway.management import Management
 from proxy.gateway.provider_states import Json, ProviderStates
-from proxy.web.resources import Handler, answer, read_object, read_query
+from proxy.web.resources import Handler, Nothing, answer, read_object, read_query
+
+MAX_BODY_BYTES = 1024
 
 
 class ExplainQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -19,10 +21,6 @@ class ExplainQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     model: str
     provider: str | None = None
     key: str | None = None
-
-
-class Nothing(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A query or a body without members."""
 
 
 class ProvidersApi:
@@ -62,9 +60,6 @@ class ProvidersApi:
             self._management.unrestricted_key() if query.key is None else self._management.key(query.key)
         )
         return answer(self._gateway.explain(query.model, query.provider, key))
-
-
-MAX_BODY_BYTES = 1024
 
 
 def _changing(change: Callable[[str], Json]) -> Handler:

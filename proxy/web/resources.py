@@ -34,6 +34,10 @@ class Page(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     cursor: str | None = None
 
 
+class Nothing(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A query or a body without members."""
+
+
 class Resource:
     """The ASGI application of one path: `Resource(gate, GET=…, POST=…)`.
 
