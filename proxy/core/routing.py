@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from proxy.core.errors import BadRequest, RequestRefused, SluiceError
-from proxy.core.globs import Globs, allows, star_part
+from proxy.core.globs import Globs, star_part
 from proxy.core.pricing import Price
 from proxy.core.quoting import quoted
 from proxy.core.rewrite import Overrides
@@ -92,14 +92,6 @@ class Resolution:
     def served_name(self) -> str | None:
         """The name under which `models:` has the model, aliases followed; None for `provider/model`."""
         return None if self.model is None else self.names[-1]
-
-
-def permitted(name: str, *allow_lists: tuple[str, ...] | None) -> bool:
-    """Return whether all of these allow lists, of a plan and a key, let a name pass.
-
-    The name is the one that the client wrote: an allowed alias allows its target.
-    """
-    return all(allows(patterns, name) for patterns in allow_lists)
 
 
 class Catalog:

@@ -139,7 +139,7 @@ def check(
     if estimate is not None and (snapshot.prepaid or key.key.quota is not None):
         worst = worst_of(request, key, snapshot, candidates, estimate)
         worst_nanos, hold = worst.nanos, _hold(worst, request, key, snapshot, clock)
-        if worst.free and not _can_pay(request, key, snapshot, clock):
+        if worst.free and (fallbacks or context_fallbacks) and not _can_pay(request, key, snapshot, clock):
             fallbacks, context_fallbacks = _free(fallbacks), _free(context_fallbacks)
     return Admitted(
         id=request_id,
@@ -185,7 +185,7 @@ def _hold(
 def _can_pay(request: ClientRequest, key: KeyState, snapshot: Snapshot, clock: Clock) -> bool:
     """Return whether something that costs could be asked, too: a free model opens no other."""
     try:
-        _hold(Worst(0, 0, 1, free=False), request, key, snapshot, clock)
+        _hold(Worst(1, 0, 1, free=False), request, key, snapshot, clock)
     except (PermissionRefused, InsufficientQuota):
         return False
     return True

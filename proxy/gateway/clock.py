@@ -36,6 +36,10 @@ class Clock:
     def monotonic_ns(self) -> int:
         return time.monotonic_ns()
 
+    def unix_ms(self, monotonic_ns: int) -> int:
+        """Return a moment of the monotonic clock in Unix milliseconds."""
+        return self.now_ms() + (monotonic_ns - self.monotonic_ns()) // 10**6
+
     def today(self) -> Day:
         """Return the current day; computed anew only when the old one is over (or the clock went back)."""
         return self._day_at(self.time_s())

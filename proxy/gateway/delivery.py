@@ -170,12 +170,12 @@ class Delivery:
         self._response = response
         self._last_sent_ns = self._clock.monotonic_ns()
         begun = not relay.events
-        held, is_silent = b"", False
+        held = b""
         chunk: bytes | None = b""
         while not (
             chunk is None or relay.done or relay.failure is not None or interruption.finish is not None
         ):
-            chunk = await response.read()
+            chunk, is_silent = await response.read(), False
             if chunk:
                 if not begun:
                     begun = await self._check_events(response, chunk)
@@ -184,7 +184,10 @@ class Delivery:
                 held += relay.close()
             elif is_silent := self._is_silent():  # nudged, because of that
                 held += relay.keep_alive()
-            if (held or relay.complete) and (is_silent or self._may_start(relay, len(held))):
+            if not self._is_answered and (relay.complete or relay.has_content):
+                self._is_answered = True
+                self._on_answer()
+            if (held or relay.complete) and (is_silent or self._may_start(len(held))):
                 if not sink.started:
                     self._start(headers)
                 self._last_sent_ns = self._clock.monotonic_ns()
@@ -193,14 +196,11 @@ class Delivery:
                 sink.write(held)
                 held = b""
 
-    def _may_start(self, relay: Relay, held: int) -> bool:
+    def _may_start(self, held: int) -> bool:
         """Return whether what came may be sent: a role alone waits for content, but not for long.
 
         `held`: the bytes that wait.
         """
-        if not self._is_answered and (relay.complete or relay.has_content):
-            self._is_answered = True
-            self._on_answer()
         if self._sink.started or self._is_answered:
             return True
         now_ns = self._clock.monotonic_ns()

@@ -163,7 +163,7 @@ class Exchange:
             await self._interruption.waiting(opening)
         except Interrupted:
             return True
-        except LedgerUnavailable as error:
+        except LedgerUnavailable as error:  # there is no row to be withdrawn
             self._refuse(error)
             return False
         return True
@@ -171,7 +171,6 @@ class Exchange:
     def _refuse(self, error: SluiceError) -> None:
         """Take everything back, and answer as if the request had never been let in."""
         self.admitted.give_back(self._clock.monotonic_ns())
-        self._services.usage.withdraw(self.admitted.id)
         self._sink.fail(error, self.admitted.key.limiter.headers(*self._clock.instant()))
 
     async def _answer(self) -> None:
@@ -185,6 +184,7 @@ class Exchange:
                 if error is None or nobody.code != "no_available_provider":
                     error = nobody
                 if not self._attempts.count and not isinstance(error, UpstreamFailure):
+                    self._services.usage.withdraw(self.admitted.id)
                     self._refuse(error)  # by the gateway itself: nothing is counted
                     return
                 break

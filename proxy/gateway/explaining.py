@@ -73,13 +73,8 @@ def why(standing: Standing, clock: Clock) -> str | None:
     if standing.cause is not None:
         text += f" after {standing.cause.code}"
     if standing.until_ns is not None:
-        text += f", until {rfc3339(moment_ms(standing.until_ns, clock))}"
+        text += f", until {rfc3339(clock.unix_ms(standing.until_ns))}"
     return text
-
-
-def moment_ms(monotonic_ns: int, clock: Clock) -> int:
-    """Return a moment of the monotonic clock as Unix milliseconds."""
-    return clock.now_ms() + (monotonic_ns - clock.monotonic_ns()) // 10**6
 
 
 def _row(deployment: Deployment, key: str | None, state: str, reason: str | None) -> Json:

@@ -51,11 +51,7 @@ def options_of(candidates: Sequence[Candidate], snapshot: Snapshot, chance: Chan
     one whose turn it is. Taking turns is the caller's: nothing is changed here.
     """
     options: list[Option] = []
-    if len(candidates) == 1:  # no order to find
-        (candidate,) = candidates
-        provider = snapshot.providers[candidate.deployment.provider]
-        return [Option(candidate, provider, key) for key in provider.keys_in_turn()]
-    for candidate in _in_order(candidates, chance):
+    for candidate in candidates if len(candidates) == 1 else _in_order(candidates, chance):
         provider = snapshot.providers[candidate.deployment.provider]
         options += [Option(candidate, provider, key) for key in provider.keys_in_turn()]
     return options

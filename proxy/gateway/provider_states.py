@@ -8,7 +8,6 @@ from proxy.core.errors import BadRequest, RequestRefused, UpstreamFailure
 from proxy.core.health import Condition, Rest
 from proxy.core.moments import rfc3339
 from proxy.gateway.clock import Clock
-from proxy.gateway.explaining import moment_ms
 from proxy.gateway.fleet import DeploymentHealth, KeyHealth
 from proxy.gateway.router import Router
 from proxy.gateway.snapshot import Snapshot
@@ -72,10 +71,9 @@ class ProviderStates:
 
     async def _probe(self, provider: ProviderClient, key: UpstreamKey) -> Json:
         began_ns = self._clock.monotonic_ns()
-        models = [model for name, model in self._deployments(provider) if name == provider.name]
         error: Json | None = None
         try:
-            await probe(provider, key, models, self._client)
+            await probe(provider, key, self._models(provider), self._client)
             health = self._fleet.key(provider, key)
             health.rest.open()
             health.paces.clear()
@@ -94,17 +92,17 @@ class ProviderStates:
             raise RequestRefused("not_found", f"There is no provider {name}.")
         return provider
 
-    def _deployments(self, provider: ProviderClient) -> list[tuple[str, str]]:
+    def _models(self, provider: ProviderClient) -> list[str]:
         """Return the models of a provider that routes name, or of which something is known."""
         routed = [
-            (deployment.provider, deployment.model)
+            deployment.model
             for model in self._snapshot().config.models.values()
             for deployment in model.deployments
             if deployment.provider == provider.name and "*" not in deployment.model
         ]
         # Of models that only clients have named, those are told of which something is wrong.
         known = [
-            (provider.name, model)
+            model
             for model, health in self._fleet.deployments_of(provider.name).items()
             if health.breaker.strikes
         ]
@@ -125,9 +123,7 @@ class ProviderStates:
             "running": state.running,
             "concurrency": config.concurrency,
             "keys": keys,
-            "deployments": [
-                self._deployment(model, known.get(model)) for _, model in self._deployments(provider)
-            ],
+            "deployments": [self._deployment(model, known.get(model)) for model in self._models(provider)],
         }
 
     def _state(self, provider: ProviderClient, keys: list[Json]) -> str:
@@ -163,7 +159,7 @@ class ProviderStates:
     def _rest(self, rest: Rest, closed: Condition) -> Json:
         now_ns = self._clock.monotonic_ns()
         if rest.rests(now_ns):
-            return {"state": closed.value, "until": rfc3339(moment_ms(rest.until_ns, self._clock))}
+            return {"state": closed.value, "until": rfc3339(self._clock.unix_ms(rest.until_ns))}
         return {"state": (Condition.TRYING if rest.trying else Condition.READY).value, "until": None}
 
 

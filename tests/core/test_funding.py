@@ -498,3 +498,12 @@ def test_unheld_tokens_admit_one_request_larger_than_themselves(tokens: int, siz
     assert admitted == -(-tokens // size)
     assert held == tokens
     assert hold == Shortage("in_flight_budget_exhausted", 0)
+
+
+def test_unheld_tokens_admit_what_tells_its_tokens_only_afterwards() -> None:
+    funds, unknown = Funds((grant(5),)), worst(0, input_tokens=0)
+    terms = {"model": "m", "now_ms": NOW, "credit_limit_nanos": 0}
+    assert reserve(funds, {}, 0, unknown, **terms) == Hold()  # type: ignore[arg-type]  # of several types
+    assert isinstance(reserve(funds, {"g": 5}, 0, unknown, **terms), Shortage)  # type: ignore[arg-type]
+    dear = worst(7, input_tokens=0)  # a price per request, which tokens do not pay
+    assert isinstance(reserve(funds, {}, 0, dear, **terms), Shortage)  # type: ignore[arg-type]

@@ -127,6 +127,29 @@ async def test_a_silent_provider(
         assert sluice.records[0].finish is Finish.OK
 
 
+async def test_content_after_a_keep_alive_tells_that_the_provider_works(tmp_path: Path) -> None:
+    async with running(tmp_path, **CHAT) as (upstream, sluice):
+        reply = chat_stream("Hello", "there").gated()
+        upstream.reply(reply)
+        asking = asyncio.create_task(ask(sluice, stream=True))
+        await upstream.received(1)
+        exchange: Exchange = next(iter(sluice.app.gateway._running))
+        async with asyncio.timeout(20):
+            while exchange._delivery._response is None:
+                await asyncio.sleep(0)
+            be_silent(sluice)
+            while not exchange._sink.started:
+                await asyncio.sleep(0)
+            assert not exchange._delivery._is_answered
+            for gate in reply.gates[:2]:  # a role, and the first word
+                gate.open()
+            while not exchange._delivery._is_answered:
+                await asyncio.sleep(0)
+        assert not exchange.finished.done()
+        reply.open_all()
+        assert "[DONE]" in (await asking).text
+
+
 @pytest.mark.parametrize(
     ("path", "provider", "reply"),
     [("chat/completions", CHAT, chat_stream("Hello")), ("responses", RESPONSES, response_stream())],

@@ -156,6 +156,20 @@ async def test_free_models_are_never_refused(tmp_path: Path) -> None:
         assert told(await ask(sluice)) == (402, "insufficient_balance")
 
 
+async def test_a_free_model_opens_a_dear_fallback_only_to_who_can_pay(tmp_path: Path) -> None:
+    models = MODELS | {"free": {"routes": ["down/m"], "price": FREE}}
+    async with Upstream() as up, Upstream(refusing=True) as down:
+        up.always(chat("hi there", usage=USAGE))
+        providers = {"up": {"base_url": up.url}, "down": {"base_url": down.url}}
+        settings = {"providers": providers, "models": models, "fallbacks": {"free": ["m"]}}
+        async with prepaid(tmp_path, **settings) as (_, sluice):
+            assert (await ask(sluice, "free")).status_code == 502
+            assert up.requests == []
+            await money.top_up(sluice, 10 * COST)
+            assert (await served(sluice, "free"))["upstream_model"] == "m"
+            assert money.wallet(sluice) == 9 * COST
+
+
 async def test_models_without_a_price(tmp_path: Path) -> None:
     async with prepaid(tmp_path, wallet=money.DOLLAR) as (upstream, sluice):
         answer = await ask(sluice, "unpriced")

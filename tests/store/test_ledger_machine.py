@@ -96,7 +96,7 @@ class Book:
 
     def admits(self, worst: Worst, model: str, at: int, credit_limit: int) -> bool:
         unheld = [each for each in self.usable(model, at) if each.left > self.held_tokens(each.id)]
-        if worst.free or (unheld and worst.tokens):
+        if worst.free or (unheld and (worst.tokens or not worst.nanos)):
             return True
         available = self.money(at) - self.held_nanos()
         larger_than_all = worst.nanos > self.money(at) + credit_limit

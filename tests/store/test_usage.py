@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from proxy.core.entities import Billing, Finish, Usage
+from proxy.core.funding import Hold
 from proxy.store import daily
 from proxy.store import database as database_module
 from proxy.store import usage as usage_module
@@ -54,6 +55,18 @@ async def test_a_short_exchange_has_no_row_while_it_runs(
     await database.writer.submit(lambda connection: connection.set_trace_callback(None))
     assert sum("INTO exchanges" in statement for statement in statements) == 1
     assert rows(RECORDS) == [(record_id(1), "ok")]
+
+
+async def test_one_that_was_refused_leaves_no_row(usage: UsageStore, database: Database, rows: Rows) -> None:
+    await usage.hold(admitted(record(1)), Hold((), 5))
+    await usage.hold(admitted(record(2)), Hold((), 5))
+    usage.admit(admitted(record(3)))
+    await usage.settle(record(2))
+    for number in (1, 2, 3):  # what is settled stays
+        usage.withdraw(record_id(number))
+    await database.writer.submit(lambda connection: None)
+    assert rows(RECORDS) == [(record_id(2), "ok")]
+    assert usage._admitted == {}
 
 
 async def test_a_longer_one_gets_a_row_and_then_a_record(
