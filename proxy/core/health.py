@@ -3,11 +3,12 @@
 Pure: time is an argument, in nanoseconds of a monotonic clock. docs/providers.md, "Resting"
 """
 
-from collections import deque
+from collections import Counter, deque
 from enum import StrEnum
 from typing import NamedTuple
 
 from proxy.core.errors import ErrorClass, UpstreamFailure
+from proxy.core.histogram import bucket_of, percentile
 
 _SECOND_NS = 10**9
 _MINUTE_NS = 60 * _SECOND_NS
@@ -78,6 +79,50 @@ class Minute:
 
     def clear(self) -> None:
         self._slices.clear()
+
+
+class Slice(NamedTuple):
+    """The attempts that ended in five minutes. `first_byte_ms`: the median of those that were answered."""
+
+    begin_ns: int
+    attempts: int
+    failed: int
+    first_byte_ms: float | None
+
+
+class LastHour:
+    """The attempts of the last hour, in slices of five minutes."""
+
+    __slots__ = ("_slices",)
+
+    SLICE_NS = 5 * _MINUTE_NS
+    SLICES = _HOUR_NS // SLICE_NS
+
+    def __init__(self) -> None:
+        # By number of the slice, oldest first: attempts, failed, and the others by their bucket.
+        self._slices: dict[int, tuple[list[int], Counter[int]]] = {}
+
+    def add(self, now_ns: int, failed: bool, first_byte_ms: float | None) -> None:
+        number = now_ns // self.SLICE_NS
+        found = self._slices.get(number)
+        if found is None:
+            if len(self._slices) >= self.SLICES:
+                del self._slices[next(iter(self._slices))]
+            found = self._slices[number] = ([0, 0], Counter())
+        counts, times = found
+        counts[0] += 1
+        counts[1] += failed
+        if not failed and first_byte_ms is not None:
+            times[bucket_of(first_byte_ms)] += 1
+
+    def slices(self, now_ns: int) -> list[Slice]:
+        """Return all slices up to the one of `now_ns`, those without any attempt too, oldest first."""
+        last = now_ns // self.SLICE_NS
+        shown = []
+        for number in range(last - self.SLICES + 1, last + 1):
+            (attempts, failed), times = self._slices.get(number, ((0, 0), {}))
+            shown.append(Slice(number * self.SLICE_NS, attempts, failed, percentile(times, 50)))
+        return shown
 
 
 class Rest:

@@ -7,7 +7,7 @@ from proxy.gateway.clock import Clock
 class AttemptLog:
     """Notes each upstream try: to whom, how it answered, how long it took."""
 
-    __slots__ = ("_clock", "_current", "_done", "_first_byte_ms", "_started_ms", "_started_ns", "_status")
+    __slots__ = ("_clock", "_current", "_done", "_started_ms", "_started_ns", "_status", "first_byte_ms")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -15,18 +15,19 @@ class AttemptLog:
         self._current: tuple[str, str, str | None] | None = None
         self._started_ms = self._started_ns = 0
         self._status: int | None = None
-        self._first_byte_ms: float | None = None
+        #: How long the status of the latest try took, if it came.
+        self.first_byte_ms: float | None = None
 
     def begin(self, provider: str, model: str, provider_key: str | None) -> None:
         self._current = (provider, model, provider_key)
         self._started_ms = self._clock.now_ms()
         self._started_ns = self._clock.monotonic_ns()
-        self._status = self._first_byte_ms = None
+        self._status = self.first_byte_ms = None
 
     def answered(self, status: int) -> None:
         """The provider's status and headers are here."""
         self._status = status
-        self._first_byte_ms = self._elapsed_ms()
+        self.first_byte_ms = self._elapsed_ms()
 
     def end(self, error: str | None = None) -> None:
         """The try is over, with an error code if it failed; ending it again changes nothing."""
@@ -53,7 +54,7 @@ class AttemptLog:
             self._started_ms,
             self._status,
             error,
-            self._first_byte_ms,
+            self.first_byte_ms,
             self._elapsed_ms(),
         )
 

@@ -269,7 +269,7 @@ class Exchange:
             self._route.failed(option, failure)
             raise
         finally:
-            self._route.end(option)
+            self._route.end(option, self._attempts.first_byte_ms)
 
     # -- how it ends
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from proxy.core.buckets import TokenBucket
 from proxy.core.errors import ErrorClass, UpstreamFailure
-from proxy.core.health import LAST_KEY_REST, REST, Breaker, Condition, Rest
+from proxy.core.health import LAST_KEY_REST, REST, Breaker, Condition, LastHour, Rest
 from proxy.core.routing import Deployment
 from proxy.upstream.providers import ProviderClient, UpstreamKey
 
@@ -52,6 +52,7 @@ class ProviderHealth:
     #: When it was reset; calls that had begun before tell nothing of it.
     reset_ns: int = 0
     keys: dict[bytes, KeyHealth] = field(default_factory=dict)
+    hour: LastHour = field(default_factory=LastHour)
 
 
 @dataclass(slots=True, eq=False)
@@ -254,11 +255,13 @@ class Fleet:
             attempt.failed = False
             self.answered(attempt)
 
-    def end(self, attempt: Attempt, now_ns: int) -> None:
+    def end(self, attempt: Attempt, now_ns: int, first_byte_ms: float | None = None) -> None:
         """An attempt, with all of its answer, is over: its place is free.
 
-        If it told nothing of the provider, another one may try what rested.
+        If it told nothing of the provider, another one may try what rested. `first_byte_ms`: how long
+        the provider's status took, if it came.
         """
+        attempt.state.hour.add(now_ns, attempt.failed, first_byte_ms)
         attempt.state.running -= 1
         attempt.health.running -= 1
         for rest in _rests(attempt):

@@ -124,6 +124,15 @@ class ProviderStates:
             "concurrency": config.concurrency,
             "keys": keys,
             "deployments": [self._deployment(model, known.get(model)) for model in self._models(provider)],
+            "last_hour": [
+                {
+                    "at": rfc3339(self._clock.unix_ms(part.begin_ns)),
+                    "attempts": part.attempts,
+                    "failed": part.failed,
+                    "first_byte_ms": part.first_byte_ms,
+                }
+                for part in state.hour.slices(self._clock.monotonic_ns())
+            ],
         }
 
     def _state(self, provider: ProviderClient, keys: list[Json]) -> str:

@@ -1,7 +1,8 @@
-"""Reports: what was used, and what it cost. All but that of the last hours read the daily sums alone."""
+"""Reports: what was used, and what it cost. They read the sums by day and hour, never the exchanges."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Annotated, Any
 
@@ -11,12 +12,14 @@ from msgspec import Meta
 from proxy.config.schema import Config
 from proxy.core.entities import Usage
 from proxy.core.errors import BadRequest
+from proxy.core.histogram import percentile
 from proxy.core.moments import parse_date, rfc3339
 from proxy.core.money import decimal_text, display_amount
 from proxy.core.periods import period_of
 from proxy.gateway.clock import Clock
-from proxy.store import recent
+from proxy.store import hourly
 from proxy.store.daily import Sum
+from proxy.store.hourly import HourSum
 from proxy.store.usage import UsageStore
 
 Json = dict[str, Any]
@@ -81,30 +84,32 @@ class Reports:
 
     async def stats(self, query: StatsQuery) -> Json:
         """Return the report of `GET /admin/api/stats`. Raises BadRequest for a bad group."""
-        if query.by is not None and query.by not in recent.GROUPS:
-            raise _bad("by", f"must be one of {', '.join(recent.GROUPS)}")
-        last_ms = self._clock.now_ms() // recent.HOUR_MS * recent.HOUR_MS
-        first_ms = last_ms - (query.hours - 1) * recent.HOUR_MS
-        found = await self._usage.recent(first_ms, query.by)
-        by_hour: dict[int, list[recent.Counted]] = {}
-        for item in found.counts:
+        if query.by is not None and query.by not in hourly.GROUPS:
+            raise _bad("by", f"must be one of {', '.join(hourly.GROUPS)}")
+        last_ms = self._clock.now_ms() // hourly.HOUR_MS * hourly.HOUR_MS
+        first_ms = last_ms - (query.hours - 1) * hourly.HOUR_MS
+        sums, times = await asyncio.gather(self._usage.hours(first_ms, query.by), self._usage.times(first_ms))
+        by_hour: dict[int, list[HourSum]] = {}
+        for item in sums:
             by_hour.setdefault(item.hour_ms, []).append(item)
         report: Json = {
             "hours": query.hours,
             "since": rfc3339(first_ms),
-            "oldest": None if found.oldest_ms is None else rfc3339(found.oldest_ms),
-            "complete": found.whole,
-            **_counts(found.counts),
-            **_percentiles(found, None),
+            **_counts(sums),
+            **_percentiles(times.values()),
             "data": [
-                {"hour": rfc3339(hour), **_counts(by_hour.get(hour, ())), **_percentiles(found, hour)}
-                for hour in range(first_ms, last_ms + 1, recent.HOUR_MS)
+                {
+                    "hour": rfc3339(hour),
+                    **_counts(by_hour.get(hour, ())),
+                    **_percentiles([times.get(hour, {})]),
+                }
+                for hour in range(first_ms, last_ms + 1, hourly.HOUR_MS)
             ],
         }
         if query.by is not None:
             report["groups"] = [
-                {"hour": rfc3339(item.hour_ms), query.by: item.name, **_counts([item])}
-                for item in found.counts
+                {"hour": rfc3339(item.hour_ms), query.by: item.name or None, **_counts([item])}
+                for item in sums
             ]
         return report
 
@@ -156,7 +161,7 @@ def _figures(sums: Sequence[Sum], currency: str) -> Json:
     }
 
 
-def _counts(items: Sequence[recent.Counted]) -> Json:
+def _counts(items: Sequence[HourSum]) -> Json:
     return {
         "requests": sum(item.requests for item in items),
         "failed": sum(item.failed for item in items),
@@ -165,10 +170,14 @@ def _counts(items: Sequence[recent.Counted]) -> Json:
     }
 
 
-def _percentiles(found: recent.Recent, hour: int | None) -> Json:
+def _percentiles(hours: Iterable[Mapping[str, Mapping[int, int]]]) -> Json:
+    whole: dict[str, Counter[int]] = {timing: Counter() for timing in hourly.TIMINGS}
+    for hour in hours:
+        for timing, counts in hour.items():
+            whole[timing].update(counts)
     return {
-        name: None if (times := of.get(hour)) is None else {"p50": times.p50, "p95": times.p95}
-        for name, of in (("total_ms", found.total), ("first_output_ms", found.first_output))
+        timing: {"p50": percentile(counts, 50), "p95": percentile(counts, 95)} if counts else None
+        for timing, counts in whole.items()
     }
 
 

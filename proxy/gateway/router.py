@@ -124,10 +124,10 @@ class Route:
         if failure.error_class is ErrorClass.SERVER:
             self.plan.provider_failed(option)
 
-    def end(self, option: Option) -> None:
+    def end(self, option: Option, first_byte_ms: float | None = None) -> None:
         """An attempt is over, however it went: its place is free."""
         assert self._attempt is not None, "it has begun"
-        self._router.fleet.end(self._attempt, self._router.clock.monotonic_ns())
+        self._router.fleet.end(self._attempt, self._router.clock.monotonic_ns(), first_byte_ms)
         self._router.room.look()
 
     def goes_on(self, option: Option, failure: UpstreamFailure) -> bool:

@@ -59,36 +59,6 @@ WHERE id = :id AND finish IS NOT NULL
   AND (:account IS NULL OR account = :account) AND (:key IS NULL OR key_id = :key)
 """
 
-_LIST = """
-SELECT * FROM exchanges
-WHERE id < :before AND finish IS NOT NULL
-  AND (:account IS NULL OR account = :account)
-  AND (:model IS NULL OR model = :model) AND (:provider IS NULL OR provider = :provider)
-  AND (:finish IS NULL OR finish = :finish) AND (:status IS NULL OR status = :status)
-ORDER BY id DESC LIMIT :limit
-"""
-
-_LIST_OF_KEY = """
-SELECT * FROM exchanges INDEXED BY exchanges_by_key
-WHERE key_id = :key AND id < :before AND finish IS NOT NULL
-  AND (:account IS NULL OR account = :account)
-  AND (:model IS NULL OR model = :model) AND (:provider IS NULL OR provider = :provider)
-  AND (:finish IS NULL OR finish = :finish) AND (:status IS NULL OR status = :status)
-ORDER BY id DESC LIMIT :limit
-"""
-
-_LIST_FAILED = """
-SELECT * FROM exchanges INDEXED BY exchanges_failed
-WHERE (finish <> 'ok' OR status <> 200) AND id < :before
-  AND (:account IS NULL OR account = :account)
-  AND (:model IS NULL OR model = :model) AND (:provider IS NULL OR provider = :provider)
-  AND (:finish IS NULL OR finish = :finish) AND (:status IS NULL OR status = :status)
-ORDER BY id DESC LIMIT :limit
-"""
-
-#: Behind every id, in their order.
-_END = "~"
-
 
 class _Receipt(msgspec.Struct, frozen=True):
     """What is only ever shown: one JSON column."""
@@ -201,44 +171,11 @@ async def read(
 ) -> UsageRecord | None:
     """Return one finished exchange; None also when it is not of `account` or `key`, where given."""
     row = await database.fetch_one(_GET, {"id": id, "account": account, "key": key})
-    return None if row is None else _record(row)
+    return None if row is None else record_of(row)
 
 
-async def read_list(
-    database: Database,
-    *,
-    limit: int,
-    before: str | None = None,
-    account: str | None = None,
-    key: str | None = None,
-    model: str | None = None,
-    provider: str | None = None,
-    status: str | None = None,
-) -> list[UsageRecord]:
-    """Return finished exchanges, newest first, those with ids below `before`.
-
-    `status` is a finish word or an HTTP status.
-    """
-    by_number = status is not None and status.isdecimal()
-    statement = _LIST
-    if key is not None:
-        statement = _LIST_OF_KEY
-    elif status not in (None, "ok", "200"):
-        statement = _LIST_FAILED
-    parameters = {
-        "before": before or _END,
-        "account": account,
-        "key": key,
-        "model": model,
-        "provider": provider,
-        "finish": None if by_number else status,
-        "status": int(status) if status is not None and by_number else None,
-        "limit": limit,
-    }
-    return [_record(row) for row in await database.fetch_all(statement, parameters)]
-
-
-def _record(row: sqlite3.Row) -> UsageRecord:
+def record_of(row: sqlite3.Row) -> UsageRecord:
+    """Return the record of a whole row."""
     receipt = _decode_receipt(row["receipt"])
     return UsageRecord(
         id=row["id"],

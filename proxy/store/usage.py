@@ -10,8 +10,8 @@ import msgspec
 
 from proxy.core.entities import AdmittedExchange, Billing, Finish, Usage, UsageRecord
 from proxy.core.funding import Funds, Hold, pay
-from proxy.store import daily, ledger, recent, records
-from proxy.store.daily import Additions, Sum
+from proxy.store import daily, hourly, ledger, listing, records
+from proxy.store.daily import Sum
 from proxy.store.database import Database
 
 logger = logging.getLogger("sluice.store")
@@ -23,6 +23,29 @@ ADMISSION_S = 0.25
 _RECOVERED = 500
 
 
+class Additions:
+    """What one transaction adds to the sums by day and hour: gathered in memory, written before its commit.
+
+    Exchanges that are committed together mostly belong to the same few sums, and adding to one
+    costs as much as writing the exchange.
+    """
+
+    def __init__(self) -> None:
+        self._parts = (daily.Additions(), hourly.Additions())
+
+    def begin(self) -> None:
+        for part in self._parts:
+            part.begin()
+
+    def add(self, record: UsageRecord) -> None:
+        for part in self._parts:
+            part.add(record)
+
+    def flush(self, connection: sqlite3.Connection) -> None:
+        for part in self._parts:
+            part.flush(connection)
+
+
 class Settled(NamedTuple):
     """`written`: False if the exchange had been settled before; `funds` are the account's after it."""
 
@@ -31,7 +54,7 @@ class Settled(NamedTuple):
 
 
 class Settlement:
-    """The work that writes one usage record, and adds it to the daily sums if it is the first to.
+    """The work that writes one usage record, and adds it to the sums if it is the first to.
 
     `paid`: funds of the account pay for it, in the same transaction.
     Its text, for the log, is the whole record: what an operator needs if it is never committed.
@@ -184,9 +207,13 @@ class UsageStore:
             model=model,
         )
 
-    async def recent(self, since_ms: int, by: str | None = None) -> recent.Recent:
-        """Return the hours since a moment, of the newest exchanges; parted by one of `recent.GROUPS`."""
-        return await recent.read_recent(self._database, since_ms, by)
+    async def hours(self, since_ms: int, by: str | None = None) -> Sequence[hourly.HourSum]:
+        """Return the sums of the hours since that of a moment, parted by one of `hourly.GROUPS`."""
+        return await hourly.read_hours(self._database, since_ms, by)
+
+    async def times(self, since_ms: int) -> hourly.Times:
+        """Return how long the exchanges took that were admitted since the hour of a moment."""
+        return await hourly.read_times(self._database, since_ms)
 
     async def list(
         self,
@@ -199,13 +226,10 @@ class UsageStore:
         provider: str | None = None,
         status: str | None = None,
     ) -> tuple[list[UsageRecord], str | None]:
-        """Return finished exchanges, newest first, and the cursor of the next page, if there is one.
-
-        `status` is a finish word or an HTTP status.
-        """
-        found = await records.read_list(
+        """Return a page of finished exchanges, newest first, and the cursor of the next; store/listing.py"""
+        return await listing.read_page(
             self._database,
-            limit=limit + 1,
+            limit=limit,
             before=cursor,
             account=account,
             key=key,
@@ -213,8 +237,6 @@ class UsageStore:
             provider=provider,
             status=status,
         )
-        page = found[:limit]
-        return page, page[-1].id if len(found) > limit else None
 
     async def get(self, id: str, *, account: str | None = None, key: str | None = None) -> UsageRecord | None:
         """Return one finished exchange, None if it is not of `account` or `key`, where given."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.errors import ErrorClass, UpstreamError
-from proxy.core.health import LAST_KEY_REST, OPEN, REST, Backoff, Breaker, Minute, Rest, RetryBudget
+from proxy.core.health import LAST_KEY_REST, OPEN, REST, Backoff, Breaker, LastHour, Minute, Rest, RetryBudget
 
 S = 10**9
 MINUTE = 60 * S
@@ -130,6 +130,37 @@ def test_a_minute_has_what_the_last_55_seconds_had_and_nothing_older_than_60(
     assert minute.sums(now + 60 * S) == (0, 0)
     minute.clear()
     assert minute.sums(now) == (0, 0)
+
+
+# The last hour
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 10 * MINUTE), st.booleans(), st.none() | st.floats(1, 1e5)), max_size=60
+    )
+)
+def test_an_hour_has_all_attempts_of_its_twelve_slices(steps: list[tuple[int, bool, float | None]]) -> None:
+    hour, now, added = LastHour(), 0, []
+    for passed, failed, first_byte_ms in steps:
+        now += passed
+        hour.add(now, failed, first_byte_ms)
+        added.append((now, failed, first_byte_ms))
+    slices = hour.slices(now)
+    assert len(slices) == 12
+    assert slices[-1].begin_ns <= now < slices[-1].begin_ns + 5 * MINUTE
+    for part in slices:
+        own = [item for item in added if 0 <= item[0] - part.begin_ns < 5 * MINUTE]
+        assert (part.attempts, part.failed) == (len(own), sum(failed for _, failed, _ in own))
+        times = sorted(ms for _, failed, ms in own if ms is not None and not failed)
+        middle = times[(len(times) - 1) // 2] if times else None
+        assert part.first_byte_ms == (None if middle is None else pytest.approx(middle, rel=0.03))
+
+
+def test_an_hour_later_nothing_is_left() -> None:
+    hour = LastHour()
+    hour.add(0, False, 5.0)
+    assert {part.attempts for part in hour.slices(HOUR)} == {0}
 
 
 # A breaker

@@ -16,12 +16,11 @@ from proxy.core.funding import Funds, Grant, Hold, Payment, Subscription
 from proxy.store import database as database_module
 from proxy.store import ledger, records
 from proxy.store.committer import Committer, Job
-from proxy.store.daily import Additions
 from proxy.store.database import Database
 from proxy.store.errors import LedgerUnavailable
 from proxy.store.funds import FundStore, MoneyCall
 from proxy.store.ledger import MOST, Cause
-from proxy.store.usage import Settled, Settlement, UsageStore
+from proxy.store.usage import Additions, Settled, Settlement, UsageStore
 from tests.store.test_usage import Failing
 from tests.support.records import FIRST_MS, admitted, record, record_id
 

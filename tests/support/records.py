@@ -44,8 +44,8 @@ _RECORD = UsageRecord(
 
 def record(number: int, **changes: Any) -> UsageRecord:
     """Return a record whose id and time grow with `number`."""
-    times = {"created_ms": FIRST_MS + number, "ended_ms": FIRST_MS + number + 900}
-    return msgspec.structs.replace(_RECORD, id=record_id(number), **{**times, **changes})
+    own = {"id": record_id(number), "created_ms": FIRST_MS + number, "ended_ms": FIRST_MS + number + 900}
+    return msgspec.structs.replace(_RECORD, **{**own, **changes})
 
 
 def record_id(number: int) -> str:

@@ -74,6 +74,8 @@ async def test_every_provider_with_its_keys_and_deployments(world: World) -> Non
     assert answer.json()["next_cursor"] is None
     first, second = answer.json()["data"]
     ready = {"state": "ready", "until": None, "cause": None}
+    hour = [(part["attempts"], part["failed"], part["first_byte_ms"]) for part in first.pop("last_hour")]
+    assert hour == [(0, 0, None)] * 12
     assert first == {
         "name": "a",
         "preset": None,
@@ -93,7 +95,7 @@ async def test_every_provider_with_its_keys_and_deployments(world: World) -> Non
     (no_key,) = second["keys"]
     assert no_key["key"] is None
     assert [deployment["model"] for deployment in second["deployments"]] == ["y", "z"]
-    assert first == await state_of(sluice, "a")
+    assert first == {name: value for name, value in (await state_of(sluice, "a")).items() if name in first}
     for secret in (*SECRETS, API_KEY):
         assert secret not in answer.text
 
@@ -141,6 +143,22 @@ async def test_an_open_breaker_is_shown(world: World) -> None:
     assert (y["state"], y["cause"], y["until"]) == ("ready", None, None)
     assert (z["state"], z["cause"]["class"], z["cause"]["code"]) == ("open", "server", "upstream_error")
     assert seconds_until(z["until"]) <= 30
+
+
+async def test_the_attempts_of_the_last_hour_are_counted(world: World) -> None:
+    sluice, ups = world
+    ups["a"].reply(error(500, "broken"), error(400, "not like this"), chat("Hello"))
+    for _ in range(3):
+        await ask(sluice)
+    by_provider = {name: (await state_of(sluice, name))["last_hour"] for name in "ab"}
+    assert [len(slices) for slices in by_provider.values()] == [12, 12]
+    counts = {
+        name: (sum(part["attempts"] for part in slices), sum(part["failed"] for part in slices))
+        for name, slices in by_provider.items()
+    }
+    # The second request was at fault itself; the first one was answered by the other provider.
+    assert counts == {"a": (3, 1), "b": (1, 0)}
+    assert all(slices[-1]["first_byte_ms"] > 0 for slices in by_provider.values())
 
 
 async def test_what_runs_is_counted(world: World) -> None:

@@ -21,24 +21,20 @@ const figures = (items, column) =>
 /** The last 24 hours, the running one included. */
 export async function readHours(by, figure, names) {
   const member = FIGURES[figure].hour;
-  const [stats, both] = await Promise.all([
-    admin.get("/stats", { hours: 24, by: by === "none" ? "" : by }),
-    admin.get("/stats", { hours: 48 }),
-  ]);
-  const hours = stats.data.map((item) => item.hour);
+  const stats = await admin.get("/stats", { hours: 48, by: by === "none" ? "" : by });
+  const [before, now] = [stats.data.slice(0, 24), stats.data.slice(24)];
+  const places = new Map(now.map((item, index) => [item.hour, index]));
   const series = new Map();
+  const values = (name) => series.get(name) ?? series.set(name, now.map(() => 0)).get(name);
   for (const item of stats.groups ?? []) {
-    const name = label(by, item[by], names);
-    if (!series.has(name)) series.set(name, hours.map(() => 0));
-    series.get(name)[hours.indexOf(item.hour)] += Number(item[member]);
+    if (places.has(item.hour)) values(label(by, item[by], names))[places.get(item.hour)] += Number(item[member]);
   }
-  if (!stats.groups) series.set(t("All"), stats.data.map((item) => Number(item[member])));
+  if (!stats.groups) series.set(t("All"), now.map((item) => Number(item[member])));
   return {
-    now: figures(stats.data, "hour"),
-    before: both.complete ? figures(both.data.slice(0, 24), "hour") : null,
-    labels: hours.map(format.hourLabel),
-    series: [...series].map(([name, values]) => ({ name, values })),
-    note: stats.complete ? null : t("Only the latest {count} requests are shown, since {time}.", { count: format.number(stats.requests), time: format.moment(stats.oldest) }),
+    now: figures(now, "hour"),
+    before: figures(before, "hour"),
+    labels: now.map((item) => format.hourLabel(item.hour)),
+    series: [...series].map(([name, found]) => ({ name, values: found })),
   };
 }
 

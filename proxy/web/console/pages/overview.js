@@ -59,7 +59,6 @@ export default async function overview({ element, query, setQuery, signal }) {
         switches(t("Breakdown"), groups, by, (name) => setQuery({ by: name })),
       ),
       chart({ title: t(named.title), labels: data.labels, series: data.series, format: named.format, axis: named.axis }),
-      data.note && h("p", { class: "quiet" }, data.note),
     ];
   });
   const range = period === "24h" ? { start_date: format.day(1), end_date: format.day() } : { start_date: period === "custom" ? from : first, end_date: period === "custom" ? to : format.day() };
@@ -90,7 +89,7 @@ async function namesOfKeys() {
 function summary({ now, before }) {
   const items = Object.entries(FIGURES).map(([name, item]) => {
     const value = now[name];
-    const change = before ? difference(value, before[name]) : null;
+    const change = difference(value, before[name]);
     return h(
       "div",
       { class: "figure" },
@@ -131,7 +130,6 @@ function latency(stats) {
     );
   return [
     h("h2", {}, t("Latency of the last 24 hours")),
-    !stats.complete && h("p", { class: "quiet" }, t("Of the latest {count} requests, since {time}.", { count: format.number(stats.requests), time: format.moment(stats.oldest) })),
     h("div", { class: "columns" }, one(t("Whole answer"), "total_ms"), one(t("First output"), "first_output_ms")),
   ];
 }
