@@ -168,6 +168,7 @@ class App:
         await self.gateway.drained()
         await self.gateway.services.client.close()
         self._keyring.flush_last_used()
+        self.gateway.services.usage.flush()
         await self._database.close()
 
     async def _flush_last_used(self) -> None:

@@ -83,7 +83,11 @@ class Sum:
 
 
 class Additions:
-    """What one transaction adds to the daily sums."""
+    """What one transaction adds to the daily sums: gathered in memory, written before its commit.
+
+    Exchanges that are committed together mostly belong to the same few sums, and adding to one
+    costs as much as writing the exchange.
+    """
 
     def __init__(self) -> None:
         self._added: dict[tuple[str, ...], list[int]] = {}

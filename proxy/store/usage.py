@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -11,8 +12,9 @@ import msgspec
 from proxy.core.entities import AdmittedExchange, Billing, Finish, Usage, UsageRecord
 from proxy.core.funding import Funds, Hold, pay
 from proxy.store import daily, hourly, ledger, listing, records
-from proxy.store.daily import Sum
+from proxy.store.daily import Additions, Sum
 from proxy.store.database import Database
+from proxy.store.hourly import Hours
 
 logger = logging.getLogger("sluice.store")
 
@@ -23,29 +25,6 @@ ADMISSION_S = 0.25
 _RECOVERED = 500
 
 
-class Additions:
-    """What one transaction adds to the sums by day and hour: gathered in memory, written before its commit.
-
-    Exchanges that are committed together mostly belong to the same few sums, and adding to one
-    costs as much as writing the exchange.
-    """
-
-    def __init__(self) -> None:
-        self._parts = (daily.Additions(), hourly.Additions())
-
-    def begin(self) -> None:
-        for part in self._parts:
-            part.begin()
-
-    def add(self, record: UsageRecord) -> None:
-        for part in self._parts:
-            part.add(record)
-
-    def flush(self, connection: sqlite3.Connection) -> None:
-        for part in self._parts:
-            part.flush(connection)
-
-
 class Settled(NamedTuple):
     """`written`: False if the exchange had been settled before; `funds` are the account's after it."""
 
@@ -54,7 +33,7 @@ class Settled(NamedTuple):
 
 
 class Settlement:
-    """The work that writes one usage record, and adds it to the sums if it is the first to.
+    """The work that writes one usage record, and adds it to the daily sums if it is the first to.
 
     `paid`: funds of the account pay for it, in the same transaction.
     Its text, for the log, is the whole record: what an operator needs if it is never committed.
@@ -110,6 +89,7 @@ class UsageStore:
         self._loop = asyncio.get_running_loop()
         self._additions = Additions()
         database.writer.join(self._additions)
+        self._hours = Hours(database)
         # Admissions not yet written, oldest first, with their time on the loop's clock.
         self._admitted: dict[str, tuple[float, AdmittedExchange]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -147,7 +127,18 @@ class UsageStore:
         """
         self._admitted.pop(record.id, None)
         settlement = Settlement(record, self._additions, paid=paid)
-        return self._database.writer.submit(settlement, until_committed=True)
+        future = self._database.writer.submit(settlement, until_committed=True)
+        future.add_done_callback(partial(self._count, record))
+        return future
+
+    def _count(self, record: UsageRecord, settled: asyncio.Future[Settled]) -> None:
+        """Count an exchange in its hour, once it is committed."""
+        if not settled.cancelled() and settled.exception() is None and settled.result().written:
+            self._hours.add(record)
+
+    def flush(self) -> None:
+        """Have written what gathers to be written with more of its kind."""
+        self._hours.flush()
 
     async def recover(self) -> int:
         """Settle what a crash left running, by what was noted of it last; return how many there were.
@@ -160,11 +151,11 @@ class UsageStore:
         """
         count = 0
         while lost := await records.read_running(self._database, _RECOVERED):
-            settlements = (
-                Settlement(progress or _crashed(exchange), self._additions, paid=held)
-                for exchange, held, progress in lost
-            )
-            await asyncio.gather(*map(self._database.writer.submit, settlements))
+            crashed = [(progress or _crashed(exchange), held) for exchange, held, progress in lost]
+            works = [Settlement(record, self._additions, paid=held) for record, held in crashed]
+            await asyncio.gather(*map(self._database.writer.submit, works))
+            for record, _ in crashed:
+                self._hours.add(record)
             count += len(lost)
         if count:
             logger.warning("%d exchanges were running when the process ended: settled as crash", count)
@@ -209,11 +200,11 @@ class UsageStore:
 
     async def hours(self, since_ms: int, by: str | None = None) -> Sequence[hourly.HourSum]:
         """Return the sums of the hours since that of a moment, parted by one of `hourly.GROUPS`."""
-        return await hourly.read_hours(self._database, since_ms, by)
+        return await self._hours.read(since_ms, by)
 
     async def times(self, since_ms: int) -> hourly.Times:
         """Return how long the exchanges took that were admitted since the hour of a moment."""
-        return await hourly.read_times(self._database, since_ms)
+        return await self._hours.read_times(since_ms)
 
     async def list(
         self,

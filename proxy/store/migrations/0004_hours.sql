@@ -1,5 +1,4 @@
--- The last days hour by hour, for the console's overview: written with the daily sums, and kept for
--- HOURS_KEPT of proxy/store/hourly.py.
+-- The last days hour by hour, for the console's overview: kept for HOURS_KEPT of proxy/store/hourly.py.
 
 CREATE TABLE hourly_sums (
     hour INTEGER NOT NULL,  -- hours since 1970 UTC, of the admission
