@@ -4,16 +4,17 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from proxy.config.facts import listed_models
 from proxy.config.schema import Provider
+from proxy.core.entities import Usage
 from proxy.core.errors import PermissionRefused, SluiceError
 from proxy.core.globs import Globs
 from proxy.core.moments import rfc3339
 from proxy.core.money import display_price, plain_price
-from proxy.core.pricing import Price
+from proxy.core.pricing import ONE, TOKENS_PER_PRICE, Price, Ratio, cost
 from proxy.core.quoting import quoted
 from proxy.core.routing import Deployment, Model, Resolution
 from proxy.gateway.clock import Clock
@@ -225,7 +226,7 @@ def _known(snapshot: Snapshot, model: Model | None, deployment: Deployment) -> J
         "category": snapshot.category_of(model, deployment),
         "context_window": snapshot.context_window_of(model, deployment),
         "max_output_tokens": snapshot.max_output_of(model, deployment),
-        "pricing": price and _pricing(price),
+        "pricing": price and _pricing(snapshot, price),
     }
 
 
@@ -246,13 +247,25 @@ def _route(snapshot: Snapshot, model: Model | None, deployment: Deployment) -> J
     }
 
 
-def _pricing(price: Price) -> Json:
-    """Return a price for people and, per million tokens, for programs."""
+def _pricing(snapshot: Snapshot, price: Price) -> Json:
+    """Return a price for people and, per million tokens, for programs; converted, where that differs."""
+    billing = snapshot.config.billing.currency
+    converted = {"currency": billing, **_per_million(price, snapshot.exchange_rate(price.currency))}
     return {
         "input": display_price(price.input, price.currency),
         "output": display_price(price.output, price.currency),
         "cached_input": display_price(price.cached_input, price.currency),
         "currency": price.currency,
-        "input_per_million": plain_price(price.input),
-        "output_per_million": plain_price(price.output),
+        **_per_million(price, ONE),
+        "converted": None if price.currency == billing else converted,
     }
+
+
+def _per_million(price: Price, rate: Ratio) -> Json:
+    million, price = TOKENS_PER_PRICE, replace(price, per_request=0, tiers=())
+    usages = {
+        "input_per_million": Usage(input_tokens=million),
+        "output_per_million": Usage(output_tokens=million),
+        "cached_input_per_million": Usage(input_tokens=million, cached_tokens=million),
+    }
+    return {name: plain_price(cost(usage, price, rate)) for name, usage in usages.items()}

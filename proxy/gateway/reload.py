@@ -5,7 +5,8 @@ Running requests keep the snapshot they began with. What fails changes nothing. 
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -34,16 +35,23 @@ LOOK_S = 1.0
 SETTLE_S = 0.1
 MOST_SETTLING = 20
 
+# So many reloads are remembered: those of an hour of editing.
+REMEMBERED = 10
+
 FULL, NORMAL = "FULL", "NORMAL"
 
 
 class Outcome(NamedTuple):
-    """What a reload changed. `waiting`: keys that need a restart; all others are in force."""
+    """What a reload changed. `waiting`: keys that need a restart; all others are in force.
 
-    loaded_ms: int
-    changes: tuple[Difference, ...]
-    impact: tuple[str, ...]
-    waiting: tuple[str, ...]
+    `error` says why one changed nothing, for everybody to read.
+    """
+
+    at_ms: int
+    changes: tuple[Difference, ...] = ()
+    impact: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    error: str | None = None
 
 
 class Reloader:
@@ -70,6 +78,7 @@ class Reloader:
         #: What is wrong with the file as it now is, for everybody to read; None: it is in force.
         self.error: str | None = None
         self._reported: str | None = None
+        self._outcomes: deque[Outcome] = deque(maxlen=REMEMBERED)
         self._followers: list[Callable[[Config], None]] = []
         #: The file was right, but the database could not be written.
         self._pending = False
@@ -80,6 +89,10 @@ class Reloader:
     def follow(self, apply: Callable[[Config], None]) -> None:
         """Tell `apply` each configuration as it comes into force; it must not fail."""
         self._followers.append(apply)
+
+    def outcomes(self) -> Sequence[Outcome]:
+        """Return the last reloads, newest first; an error that came again stands there once."""
+        return tuple(self._outcomes)
 
     def watch(self, look_s: float = LOOK_S) -> None:
         """Look after the files from now on."""
@@ -118,6 +131,7 @@ class Reloader:
                 raise
             self.error = self._reported = None
             self._pending = False
+            self._outcomes.appendleft(outcome)
             _log(outcome)
             return outcome
 
@@ -209,6 +223,7 @@ class Reloader:
         self._pending = not isinstance(error, ConfigError) or isinstance(error, PlansInUse)
         if self._reported != str(error):
             self._reported = str(error)
+            self._outcomes.appendleft(Outcome(self._clock.now_ms(), error=self.error))
             logger.error("%s was not reloaded; the configuration before stays in force:", self._file.path)
             for line in str(error).splitlines():
                 logger.error("%s", line)

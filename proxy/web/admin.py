@@ -239,7 +239,7 @@ def admin_routes(
         "/models": Resource(gate, GET=reports.models),
         "/prices": Resource(gate, GET=prices.show, POST=prices.replace, DELETE=prices.clear),
         "/config": Resource(gate, GET=reports.config),
-        "/reload": Resource(gate, POST=reload.reload),
+        "/reload": Resource(gate, GET=reload.list, POST=reload.reload),
         "/providers": Resource(gate, GET=providers.list),
         "/providers/{name}": Resource(gate, GET=providers.show),
         "/providers/{name}/reset": Resource(gate, POST=providers.reset),

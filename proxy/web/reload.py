@@ -1,4 +1,4 @@
-"""`POST /admin/api/reload`. docs/api.md, "Configuration" """
+"""`/admin/api/reload`. docs/api.md, "Reload" """
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from proxy.config.problems import ConfigError
 from proxy.core.errors import BadRequest
 from proxy.core.moments import rfc3339
 from proxy.gateway.reload import Outcome, Reloader
-from proxy.web.resources import answer
+from proxy.web.resources import Nothing, answer, read_query
 
 
 class ReloadApi:
@@ -23,7 +23,15 @@ class ReloadApi:
             outcome = await self._reloader.reload()
         except ConfigError as error:
             raise BadRequest("invalid_value", str(error)) from None
-        return answer(_shown(outcome))
+        return answer({"loaded_at": rfc3339(outcome.at_ms), **_shown(outcome)})
+
+    async def list(self, request: Request) -> Response:
+        read_query(request, Nothing)
+        shown = [
+            {"at": rfc3339(outcome.at_ms), "error": outcome.error, **_shown(outcome)}
+            for outcome in self._reloader.outcomes()
+        ]
+        return answer({"data": shown, "next_cursor": None})
 
 
 def _shown(outcome: Outcome) -> dict[str, Any]:
@@ -31,7 +39,6 @@ def _shown(outcome: Outcome) -> dict[str, Any]:
         {"path": change.path, "change": change.change, "detail": change.detail} for change in outcome.changes
     ]
     return {
-        "loaded_at": rfc3339(outcome.loaded_ms),
         "changes": changes,
         "effects": outcome.impact,
         "restart_needed": outcome.waiting,

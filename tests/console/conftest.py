@@ -7,6 +7,7 @@ another one by `SLUICE_CHROMIUM`) is missing; the end of the run then says so.
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Request
 
 
-def _chromium() -> str | None:
+def chromium() -> str | None:
     names = (os.environ.get("SLUICE_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
     return next((found for name in names if name and (found := shutil.which(name))), None)
 
@@ -38,13 +39,15 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         )
 
 
-@pytest.fixture(scope="session")
+# Playwright keeps a loop running in this thread, where tests elsewhere need one of their own: it ends with
+# the package.
+@pytest.fixture(scope="package")
 def browser() -> Iterator["Browser"]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
         pytest.skip("Playwright is missing: pip install '.[console-tests]'")
-    executable = _chromium()
+    executable = chromium()
     if executable is None:
         pytest.skip("Chromium is missing: apt-get install chromium, or set SLUICE_CHROMIUM")
     with sync_playwright() as playwright:
@@ -55,11 +58,10 @@ def browser() -> Iterator["Browser"]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory, browser: "Browser") -> Iterator[str]:
-    """One gateway for all tests: each makes the keys and accounts that it looks at."""
+@pytest.fixture(scope="package")
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     price = {"input": 2, "output": 8, "per": "1M"}
-    path = configuration(
+    return configuration(
         tmp_path_factory.mktemp("console"),
         providers={
             "demo": {"preset": "echo"},
@@ -68,16 +70,22 @@ def address(tmp_path_factory: pytest.TempPathFactory, browser: "Browser") -> Ite
         },
         models={
             "fast": {"routes": ["demo/fast"], "price": price, "category": "fast", "context_window": 64000},
+            "abroad": {"routes": ["other/abroad"], "price": price | {"cached_input": 0.5, "currency": "USD"}},
             EVIL_MODEL: {
                 "routes": [{"provider": "other", "model": EVIL_UPSTREAM}],
                 "category": EVIL,
                 "price": price,
             },
         },
-        billing={"mode": "prepaid", "currency": "CNY"},
+        billing={"mode": "prepaid", "currency": "CNY", "exchange_rates": {"USD": 7}},
         plans={"pro": {"rpm": 600, "subscription": {"price": 10, "credit": 12, "days": 30}}},
     )
-    with GatewayProcess(path) as process:
+
+
+@pytest.fixture(scope="package")
+def address(config_file: Path, browser: "Browser") -> Iterator[str]:
+    """One gateway for all tests: each makes the keys and accounts that it looks at."""
+    with GatewayProcess(config_file) as process:
         yield "http://{}:{}".format(*process.address)
 
 

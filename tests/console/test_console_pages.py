@@ -1,17 +1,11 @@
 """The console as people use it: in a real browser, elements named as a screen reader names them."""
 
 import re
-import time
-from typing import TYPE_CHECKING
 
-import httpx2
 import pytest
 
-from tests.support.console import EVIL, EVIL_MODEL, Console, money
+from tests.support.console import EVIL, EVIL_MODEL, Console, ask, money
 from tests.support.gateway import ADMIN_KEY, API_KEY
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
 
 # One browser and one gateway, however many workers share the suite.
 pytestmark = pytest.mark.xdist_group("console")
@@ -28,25 +22,6 @@ PAGES = (
     "Set up a tool",
     "Configuration",
 )
-
-
-def dialog(page: "Page") -> "Page":
-    return page.get_by_role("dialog")  # type: ignore[return-value]
-
-
-def ask(address: str, key: str, model: str = "fast") -> httpx2.Response:
-    return httpx2.post(
-        f"{address}/v1/chat/completions",
-        json={"model": model, "messages": [{"role": "user", "content": "one two three"}]},
-        headers={"authorization": f"Bearer {key}"},
-        trust_env=False,
-    )
-
-
-def settled(page: "Page") -> None:
-    """Wait until nothing is loading any more."""
-    page.wait_for_load_state("networkidle")
-    page.wait_for_function("!document.querySelector('[aria-busy]')")
 
 
 class TestSigningIn:
@@ -71,14 +46,14 @@ class TestSigningIn:
         page.get_by_role("heading", name="Sign in").wait_for()
         assert ADMIN_KEY not in str(page.evaluate("Object.values(sessionStorage)"))
 
-    def test_first_paint_is_quick(self, console: Console) -> None:
-        console.page.goto(console.url + "/console/")
-        console.page.get_by_role("heading", name="Sign in").wait_for()
-        console.page.reload()
-        console.page.get_by_role("heading", name="Sign in").wait_for()
-        script = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0"
-        # 300 ms on a machine of its own; this one runs other tests beside it.
-        assert console.page.evaluate(script) < 2000
+    def test_the_first_page_names_all_of_its_files(self, console: Console) -> None:
+        """None is found only by reading another one: a slow link is waited for once."""
+        page = console.page
+        page.goto(console.url + "/console/")
+        page.get_by_role("heading", name="Sign in").wait_for()
+        loaded = "performance.getEntriesByType('resource').map((one) => one.name)"
+        named = "[...document.head.querySelectorAll('link, script')].map((one) => one.href || one.src)"
+        assert set(page.evaluate(loaded)) <= set(page.evaluate(named))
 
 
 class TestOperator:
@@ -86,7 +61,7 @@ class TestOperator:
         console.sign_in()
         for name in PAGES:
             console.open(name)
-            settled(console.page)
+            console.settled()
             assert console.page.get_by_role("alert").count() == 0, name
             labelled = "[...document.querySelectorAll('main :is(input, select, textarea):not([hidden])')]"
             assert console.page.evaluate(f"{labelled}.every((one) => one.labels.length > 0)"), name
@@ -97,7 +72,7 @@ class TestOperator:
         console.sign_in()
         console.open("Keys")
         page.get_by_role("button", name="Create a key").click()
-        form = dialog(page)
+        form = console.dialog()
         form.get_by_label("Name").fill("life of a key")
         form.get_by_label("Models").fill("fast\ndemo/*")
         form.get_by_label(re.compile("^Quota")).fill("2.50")
@@ -124,15 +99,15 @@ class TestOperator:
 
         console.open("Keys")
         page.get_by_role("button", name="Edit: life of a key").click()
-        dialog(page).get_by_label("Name").fill("a longer life")
-        dialog(page).get_by_role("button", name="Save").click()
+        console.dialog().get_by_label("Name").fill("a longer life")
+        console.dialog().get_by_role("button", name="Save").click()
         page.get_by_role("button", name="Rotate: a longer life").click()
-        dialog(page).get_by_role("button", name="Rotate").click()
-        dialog(page).get_by_text("cannot be shown again").wait_for()
-        assert dialog(page).locator("code[data-secret]").inner_text() != secret
-        dialog(page).get_by_role("button", name="Close").click()
+        console.dialog().get_by_role("button", name="Rotate").click()
+        console.dialog().get_by_text("cannot be shown again").wait_for()
+        assert console.dialog().locator("code[data-secret]").inner_text() != secret
+        console.dialog().get_by_role("button", name="Close").click()
         page.get_by_role("button", name="Revoke: a longer life").click()
-        dialog(page).get_by_role("button", name="Revoke").click()
+        console.dialog().get_by_role("button", name="Revoke").click()
         page.get_by_text("a longer life is revoked.").wait_for()
         assert ask(address, secret).status_code == 401
 
@@ -141,25 +116,25 @@ class TestOperator:
         console.sign_in()
         console.open("Accounts")
         page.get_by_role("button", name="Create an account").click()
-        dialog(page).get_by_label("Name").fill("team A")
-        dialog(page).get_by_role("button", name="Create an account").click()
+        console.dialog().get_by_label("Name").fill("team A")
+        console.dialog().get_by_role("button", name="Create an account").click()
         page.get_by_role("link", name="team A").click()
         page.get_by_role("button", name="Top up").click()
-        dialog(page).get_by_label(re.compile("^Amount")).fill("1234.50")
-        dialog(page).get_by_text("¥1,234.50 is added to the wallet of team A.").wait_for()
-        dialog(page).get_by_role("button", name="Top up").click()
+        console.dialog().get_by_label(re.compile("^Amount")).fill("1234.50")
+        console.dialog().get_by_text("¥1,234.50 is added to the wallet of team A.").wait_for()
+        console.dialog().get_by_role("button", name="Top up").click()
         page.get_by_text("¥1,234.50").first.wait_for()
         page.get_by_role("button", name="Subscribe").click()
-        dialog(page).get_by_role("button", name="Subscribe").click()
+        console.dialog().get_by_role("button", name="Subscribe").click()
         page.get_by_text("Subscription pro").wait_for()
         page.get_by_role("button", name="Grant tokens").click()
-        dialog(page).get_by_label("Tokens").fill("50000")
-        dialog(page).get_by_role("button", name="Grant tokens").click()
+        console.dialog().get_by_label("Tokens").fill("50000")
+        console.dialog().get_by_role("button", name="Grant tokens").click()
         page.get_by_text("50,000 / 50,000 tokens").wait_for()
         page.get_by_role("button", name="Correct a balance").click()
-        dialog(page).get_by_label(re.compile("^Amount")).fill("-24.50")
-        dialog(page).get_by_label("Note").fill("typing error")
-        dialog(page).get_by_role("button", name="Correct it").click()
+        console.dialog().get_by_label(re.compile("^Amount")).fill("-24.50")
+        console.dialog().get_by_label("Note").fill("typing error")
+        console.dialog().get_by_role("button", name="Correct it").click()
         page.get_by_text("typing error").wait_for()
         account = console.admin.get("/accounts/team A").json()
         assert account["funds"]["wallet"] == "1200.000000000"
@@ -168,7 +143,7 @@ class TestOperator:
             page.get_by_role("button", name="Download CSV").click()
         assert "typing error" in download.value.path().read_text()
         page.get_by_role("button", name="Disable").click()
-        dialog(page).get_by_role("button", name="Disable").click()
+        console.dialog().get_by_role("button", name="Disable").click()
         page.get_by_role("button", name="Enable", exact=True).wait_for()
         assert console.admin.get("/accounts/team A").json()["enabled"] is False
 
@@ -177,11 +152,11 @@ class TestOperator:
         console.sign_in()
         console.open("Keys")
         page.get_by_role("button", name="Create a key").click()
-        dialog(page).get_by_label("Name").fill("wrong address")
-        dialog(page).get_by_text("Providers and addresses").click()
-        dialog(page).get_by_label("Addresses").fill("not-an-address")
-        dialog(page).get_by_role("button", name="Create a key").click()
-        dialog(page).get_by_role("alert").get_by_text("ips[0]").wait_for()
+        console.dialog().get_by_label("Name").fill("wrong address")
+        console.dialog().get_by_text("Providers and addresses").click()
+        console.dialog().get_by_label("Addresses").fill("not-an-address")
+        console.dialog().get_by_role("button", name="Create a key").click()
+        console.dialog().get_by_role("alert").get_by_text("ips[0]").wait_for()
         assert all("400" in text for text in console.complaints)
         console.complaints.clear()
 
@@ -273,7 +248,7 @@ class TestHolder:
         page.get_by_role("heading", name="Receipt").wait_for()
         for name in ("Usage", "Models", "Set up a tool"):
             console.open(name)
-            settled(page)
+            console.settled()
             assert page.get_by_role("alert").count() == 0, name
 
     def test_a_revoked_key_is_signed_out(self, console: Console) -> None:
@@ -316,12 +291,12 @@ class TestLooks:
         page = console.page
         for path in ("overview", "requests", "keys", "accounts", "accounts/default", "models", "providers"):
             page.goto(f"{console.url}/console/#/{path}")
-            settled(page)
+            console.settled()
             assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
         page.get_by_role("button", name="More").click()
-        dialog(page).get_by_role("link", name="Configuration").click()
+        console.dialog().get_by_role("link", name="Configuration").click()
         page.get_by_role("heading", level=1, name="Configuration").wait_for()
-        settled(page)
+        console.settled()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
@@ -343,7 +318,7 @@ def test_names_are_never_taken_for_markup(console: Console, address: str) -> Non
     paths += (f"accounts/{quoted(account)}", f"requests/{answer.headers['x-request-id']}")
     for path in paths:
         page.goto(f"{console.url}/console/#/{path}")
-        settled(page)
+        console.settled()
         for summary in page.locator("main summary").all():
             summary.click()
         assert page.locator("main img").count() == 0, path
@@ -359,26 +334,33 @@ def test_names_are_never_taken_for_markup(console: Console, address: str) -> Non
     assert page.locator("main img").count() == 0
 
 
-def test_a_year_of_days_and_a_hundred_series_are_drawn_at_once(console: Console) -> None:
+def test_a_year_of_days_and_a_hundred_series_are_a_few_paths(console: Console) -> None:
     console.sign_in()
-    began = time.monotonic()
-    drawn_ms = console.page.evaluate(
+    console.open("Configuration")
+    page = console.page
+    page.evaluate(
         """async () => {
             const { chart } = await import("/console/chart.js");
             const labels = Array.from({ length: 365 }, (_, index) => String(index));
             const series = Array.from({ length: 100 }, (_, index) => ({
                 name: `series ${index}`, values: labels.map((_, day) => (index * day) % 97),
             }));
-            const began = performance.now();
             for (const kind of ["bars", "lines"]) {
                 document.querySelector("main").append(
                     chart({ title: kind, labels, series, kind, format: String }));
             }
-            await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
-            return performance.now() - began;
         }"""
     )
-    assert drawn_ms < 2000, time.monotonic() - began
+    # Stacked: the five largest and the others as one. As many lines as there are series.
+    for kind, paths in (("bars", 6), ("lines", 100)):
+        picture = page.get_by_role("img", name=kind)
+        picture.wait_for()
+        assert picture.locator("path").count() == paths
+        assert 2 < picture.locator("text").count() < 30
+        behind = page.locator("figure").filter(has=picture)
+        behind.get_by_text("Show as a table").click()
+        behind.get_by_role("row").nth(365).wait_for()
+        assert behind.get_by_role("columnheader").count() == 100
 
 
 def quoted(name: str) -> str:

@@ -150,10 +150,19 @@ def test_one_object_is_what_the_api_shows() -> None:
     shown = client_object(client, PLAIN)
     assert shown["name"] == "codex"
     assert shown["kind"] == "command line"
+    assert shown["dialect"] == "responses"
     assert shown["needs_public_address"] is False
     assert shown["steps"][0].keys() == {"text", "file", "content", "language"}
     assert shown["steps"][0]["file"] == "~/.codex/config.toml"
     assert all(isinstance(note, str) for note in shown["notes"])
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
+def test_the_dialect_is_that_of_the_address_it_is_given(client: Client) -> None:
+    told = "\n".join(step.content or "" for step in client.steps(PLAIN))
+    assert (PLAIN.root in told) is (client.dialect is not None)
+    assert ("ANTHROPIC_BASE_URL" in told) is (client.dialect == "messages")
+    assert ('wire_api = "responses"' in told) is (client.dialect == "responses")
 
 
 def test_names_that_are_nearly_right() -> None:

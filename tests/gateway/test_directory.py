@@ -118,6 +118,13 @@ async def test_an_item_serves_both_protocols_and_tells_the_price(here: Directory
             "currency": "CNY",
             "input_per_million": "2",
             "output_per_million": "8",
+            "cached_input_per_million": "0.2",
+            "converted": {
+                "currency": "USD",
+                "input_per_million": "0.28",
+                "output_per_million": "1.12",
+                "cached_input_per_million": "0.028",
+            },
         },
     }
     assert here.one(key(), "claude") == fast | {"id": "claude", "display_name": "claude"}
@@ -126,6 +133,7 @@ async def test_an_item_serves_both_protocols_and_tells_the_price(here: Directory
 async def test_what_is_free_costs_nothing_and_what_has_no_price_says_so(here: Directory) -> None:
     echo = here.one(key(), "demo/anything/at/all")
     assert echo["pricing"]["input"] == "$0.00/1K"
+    assert echo["pricing"]["converted"] is None
     assert echo["category"] is None
     assert here.one(key(), "volc/ep-1")["pricing"] is None
 

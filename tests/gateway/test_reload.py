@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from proxy.config.load import MAX_BYTES
-from proxy.gateway.reload import Reloader
+from proxy.gateway.reload import REMEMBERED, Reloader
 from proxy.store.errors import LedgerUnavailable
 from tests.support.gateway import ADMIN_KEY, API_KEY, PATIENCE_S, Sluice, configuration, gateway
 from tests.support.replies import chat, chat_stream, error
@@ -396,7 +396,44 @@ class TestInvalid:
     async def test_it_is_for_administrators(self, tmp_path: Path) -> None:
         async with gateway(tmp_path, providers=ECHO) as sluice:
             assert (await sluice.http.post("/admin/api/reload")).status_code == 401
-            assert (await sluice.admin.get("/admin/api/reload")).status_code == 405
+            assert (await sluice.http.get("/admin/api/reload")).status_code == 401
+            assert (await sluice.admin.get("/admin/api/reload?limit=1")).status_code == 400
+
+
+class TestRemembering:
+    async def listed(self, sluice: Sluice) -> list[dict[str, Any]]:
+        whole = (await sluice.admin.get("/admin/api/reload")).json()
+        assert whole["next_cursor"] is None
+        found: list[dict[str, Any]] = whole["data"]
+        return found
+
+    async def test_the_last_ones_are_listed_newest_first(self, tmp_path: Path) -> None:
+        models = {"fast": {"routes": ["demo/x"]}}
+        async with gateway(tmp_path, providers=ECHO) as sluice:
+            assert await self.listed(sluice) == []
+            done = await reload(sluice, tmp_path, providers=ECHO, models=models, server={"port": 1})
+            assert done["restart_needed"] == ["server.port"]
+            expected = done | {"at": done["loaded_at"], "error": None}
+            del expected["loaded_at"]
+            assert await self.listed(sluice) == [expected]
+            (tmp_path / "config.yaml").write_text('\nproviders: {a: {preset: "secret-name"}}')
+            for _ in range(3):  # one error, however often it is met
+                assert "secret-name" in await refused(sluice)
+            failed, before = await self.listed(sluice)
+            assert before == expected
+            assert failed["error"] == (await state(sluice))["error"]
+            assert "config.yaml:2" in failed["error"]
+            assert "secret-name" not in failed["error"]
+            assert (failed["changes"], failed["effects"], failed["restart_needed"]) == ([], [], [])
+
+    async def test_no_more_than_ten_are_kept(self, tmp_path: Path) -> None:
+        async with gateway(tmp_path, providers=ECHO) as sluice:
+            for number in range(REMEMBERED + 2):
+                await reload(sluice, tmp_path, providers=ECHO, plans={f"p{number}": {}})
+            found = await self.listed(sluice)
+            assert len(found) == REMEMBERED
+            assert "plans.p11" in paths(found[0])
+            assert "plans.p2" in paths(found[-1])
 
 
 class TestWatching:

@@ -8,7 +8,7 @@ import httpx2
 from tests.support.gateway import ADMIN_KEY
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Locator, Page
 
 #: What would show as an element, or run, if any page took a name for markup.
 EVIL = "<img src=x onerror=\"document.title='pwned'\"><b>&amp;\"'"
@@ -37,8 +37,22 @@ class Console:
         self.page.get_by_role("navigation", name="Pages").get_by_role("link", name=name, exact=True).click()
         self.page.get_by_role("heading", level=1, name=name, exact=True).wait_for()
 
-    def heading(self) -> str:
-        return self.page.get_by_role("heading", level=1).inner_text()
+    def dialog(self) -> "Locator":
+        return self.page.get_by_role("dialog")
+
+    def settled(self) -> None:
+        """Wait until nothing is loading any more."""
+        self.page.wait_for_load_state("networkidle")
+        self.page.wait_for_function("!document.querySelector('[aria-busy]')")
+
+
+def ask(address: str, key: str, model: str = "fast", **body: Any) -> httpx2.Response:
+    return httpx2.post(
+        f"{address}/v1/chat/completions",
+        json={"model": model, "messages": [{"role": "user", "content": "one two three"}], **body},
+        headers={"authorization": f"Bearer {key}"},
+        trust_env=False,
+    )
 
 
 def money(admin: httpx2.Client, account: str, call: str, once: str, **body: Any) -> None:

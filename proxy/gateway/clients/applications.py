@@ -163,6 +163,7 @@ APPLICATIONS = (
         "application",
         _lingma,
         notes=("help.aliyun.com/en/lingma/qoder-cn/user-guide/custom-model, 2026-11.",),
+        dialect=None,
     ),
     Client(
         "qoder",

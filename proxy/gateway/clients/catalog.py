@@ -31,6 +31,7 @@ def client_object(client: Client, target: Target) -> dict[str, Any]:
         "name": client.name,
         "title": client.title,
         "kind": client.kind,
+        "dialect": client.dialect,
         "needs_public_address": client.needs_public_address,
         "steps": [
             {"text": step.text, "file": step.file, "content": step.content, "language": step.language}

@@ -14,6 +14,7 @@ VARIABLE = "SLUICE_API_KEY"
 _SAMPLE = "sk-sluice-…"
 
 Kind = Literal["library", "command line", "application"]
+Dialect = Literal["chat", "messages", "responses"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class Client:
     kind: Kind
     steps: Callable[[Target], tuple[Step, ...]]
     notes: tuple[str, ...] = ()
+    #: In which it calls; None where it cannot be pointed at a gateway.
+    dialect: Dialect | None = "chat"
     #: Whether the tool's vendor calls the gateway, from outside.
     needs_public_address: bool = False
     #: Other words by which people ask for it.

@@ -141,6 +141,7 @@ CODING_TOOLS = (
             "For a model that it does not know it warns of missing metadata; `model_context_window = 128000`"
             ", above the table, tells it the window.",
         ),
+        dialect="responses",
     ),
     Client(
         "claude-code",
@@ -152,6 +153,7 @@ CODING_TOOLS = (
             "`models:` can answer.",
             f"`{_QUIET}` turns off what it sends elsewhere.",
         ),
+        dialect="messages",
         aliases=("claude",),
     ),
     Client(

@@ -40,6 +40,28 @@ export function replace(element, ...children) {
   return element;
 }
 
+/**
+ * Return a function for after a part of the page was drawn anew: it gives a lost focus back to where it was, to the
+ * same control as it is now, or else to `fallback`.
+ */
+export function rememberFocus() {
+  const before = document.activeElement;
+  const known = mark(before);
+  return (fallback) => {
+    if (!known || document.activeElement !== document.body) return;
+    const same = before.isConnected
+      ? before
+      : [...document.querySelectorAll(`main ${known.tag}`)].find((one) => mark(one).text === known.text);
+    (same ?? fallback)?.focus({ preventScroll: true });
+  };
+}
+
+/** What a control is recognised by; null for none. */
+function mark(element) {
+  if (!element || element === document.body) return null;
+  return { tag: element.localName, text: element.name || element.getAttribute("aria-label") || element.textContent };
+}
+
 let count = 0;
 
 /** Return an id for a label and what it labels. */

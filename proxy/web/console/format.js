@@ -6,7 +6,7 @@ import { t, tag } from "./i18n.js";
 const SYMBOLS = { CNY: "¥", USD: "$" };
 
 export function number(value) {
-  return value === null || value === undefined ? "–" : Number(value).toLocaleString(tag());
+  return value === null || value === undefined ? "–" : Number(value).toLocaleString(tag()).replace("-", "−");
 }
 
 /** A count in few characters: 1.2k, 3.4M; in Chinese 1.2万. */
@@ -63,6 +63,13 @@ export function moment(text, now = Date.now()) {
   if (Math.abs(seconds) < 1) return t("just now");
   const [unit, size] = UNITS.find(([, length]) => Math.abs(seconds) >= length) ?? UNITS[3];
   return new Intl.RelativeTimeFormat(tag(), { numeric: "auto" }).format(Math.trunc(seconds / size), unit);
+}
+
+/** A moment as the time of day; on another day with its date. */
+export function clock(text, now = new Date()) {
+  const at = new Date(text);
+  const sameDay = at.toDateString() === now.toDateString();
+  return new Intl.DateTimeFormat(tag(), sameDay ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" }).format(at);
 }
 
 export function dayLabel(day) {

@@ -9,14 +9,20 @@ function preferred() {
   return (navigator.language ?? "en").toLowerCase().startsWith("zh") ? "zh" : "en";
 }
 
-let language = preferred();
+let language;
 let texts = {};
-await load();
+await load(preferred());
 
-/** Load the dictionary of the chosen language; English needs none. */
-async function load() {
-  texts = language === "zh" ? (await import("./zh.js")).default : {};
+/** Load the dictionary of a language, English needs none; then it is the one in use. */
+async function load(name) {
+  texts = name === "zh" ? await chinese() : {};
+  language = name;
   document.documentElement.lang = tag();
+}
+
+async function chinese() {
+  const [pages, tools] = await Promise.all([import("./zh.js"), import("./zh-tools.js")]);
+  return { ...pages.default, ...tools.default };
 }
 
 export function currentLanguage() {
@@ -29,9 +35,8 @@ export function tag() {
 }
 
 export async function setLanguage(name) {
-  language = name;
+  await load(name);
   sessionStorage.setItem(KEY, name);
-  await load();
 }
 
 /** Return a text in the chosen language, `{name}` replaced by values. */

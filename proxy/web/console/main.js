@@ -1,7 +1,7 @@
 // Starts the console: who is signed in, which page the address names.
 
 import { ApiError, admin, get, whenSignedOut } from "./api.js";
-import { h, replace } from "./dom.js";
+import { h, rememberFocus, replace } from "./dom.js";
 import { t } from "./i18n.js";
 import { session } from "./session.js";
 import { applyTheme, frame, pages } from "./shell.js";
@@ -37,7 +37,7 @@ async function open() {
   const { name, rest, query } = place();
   const known = pages().map(([page]) => page);
   const page = known.includes(name) || name === "requests" ? name : known[0];
-  const focused = mark(document.activeElement);
+  const refocus = rememberFocus();
   const main = frame(page, open, signOut);
   const content = h("div", { class: "page" });
   main.append(content);
@@ -48,17 +48,7 @@ async function open() {
   } catch (error) {
     if (!signal.aborted) replace(content, problem(error, open));
   }
-  if (!signal.aborted && focused && document.activeElement === document.body) {
-    // Where one was, if that is still there; else where the page begins.
-    const same = [...document.querySelectorAll(focused.tag)].find((one) => mark(one).text === focused.text);
-    (same && !same.closest("nav") ? same : main).focus({ preventScroll: true });
-  }
-}
-
-/** What a control is recognised by after its page was drawn anew; null for none. */
-function mark(element) {
-  if (!element || element === document.body) return null;
-  return { tag: element.localName, text: element.name || element.getAttribute("aria-label") || element.textContent };
+  if (!signal.aborted) refocus(main);
 }
 
 /** Change members of the address's query; the page is drawn anew. */
@@ -108,6 +98,18 @@ whenSignedOut((error) => {
   session.signOut();
   open().then(() => toast(error.message));
 });
+
+/** A slash goes to the page's search, where there is one. */
+function find(event) {
+  const typing = event.target.closest("input, select, textarea, dialog");
+  if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  const search = document.querySelector("main input[type=search]");
+  if (!search) return;
+  event.preventDefault();
+  search.select();
+}
+
 applyTheme();
 addEventListener("hashchange", open);
+addEventListener("keydown", find);
 begin();

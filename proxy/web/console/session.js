@@ -14,7 +14,8 @@ export const session = {
   mode: "track",
   timezone: "UTC",
   plans: {},
-  version: "",
+  /** An API key to set up a tool with: in memory, until signing out or loading the page again. */
+  toolKey: "",
 
   signIn(key, role) {
     sessionStorage.setItem(KEY, key);
@@ -23,5 +24,6 @@ export const session = {
   signOut() {
     sessionStorage.removeItem(KEY);
     sessionStorage.removeItem(ROLE);
+    this.toolKey = "";
   },
 };

@@ -4,7 +4,7 @@ import { h, replace } from "./dom.js";
 import { currentLanguage, LANGUAGES, setLanguage, t } from "./i18n.js";
 import { icon } from "./icons.js";
 import { session } from "./session.js";
-import { drawer, select } from "./ui.js";
+import { drawer, select, toast } from "./ui.js";
 
 const THEME = "sluice.theme";
 
@@ -40,7 +40,7 @@ export function applyTheme(theme = sessionStorage.getItem(THEME) ?? "auto") {
 export function preferences(redraw) {
   const language = select("language", Object.entries(LANGUAGES), currentLanguage(), {
     "aria-label": t("Language"),
-    onchange: async (event) => (await setLanguage(event.target.value), redraw()),
+    onchange: (event) => setLanguage(event.target.value).then(redraw, (error) => toast(error.message)),
   });
   const theme = select(
     "theme",

@@ -1,6 +1,6 @@
 // What pages are made of: loading, errors, tables, drawers, fields, toasts.
 
-import { h, replace, uniqueId } from "./dom.js";
+import { h, rememberFocus, replace, uniqueId } from "./dom.js";
 import { t } from "./i18n.js";
 import { dateTime, moment } from "./format.js";
 import { icon } from "./icons.js";
@@ -17,14 +17,21 @@ export async function show(element, load, render) {
   }, SKELETON_MS);
   try {
     const value = await load();
-    if (element.ticket === ticket) replace(element, render(value));
+    draw(() => render(value));
     return value;
   } catch (error) {
-    if (element.ticket === ticket) replace(element, problem(error, () => show(element, load, render)));
+    draw(() => problem(error, () => show(element, load, render)));
     return undefined;
   } finally {
     clearTimeout(timer);
     if (element.ticket === ticket) element.removeAttribute("aria-busy");
+  }
+
+  function draw(contents) {
+    if (element.ticket !== ticket) return;
+    const refocus = rememberFocus();
+    replace(element, contents());
+    refocus(element.closest("main"));
   }
 }
 
@@ -57,7 +64,10 @@ export function time(text) {
   return text ? h("time", { datetime: text, title: dateTime(text) }, moment(text)) : h("span", { class: "quiet" }, "–");
 }
 
-/** A table; columns are {title, cell, number?, wide?}, hidden on phones unless `keep`. */
+/**
+ * A table; columns are {title, cell, number?, class?}. On a phone each row is a card of two columns, where cells of
+ * the class `full` take both. `onopen` is what a click on a row does.
+ */
 export function table(caption, columns, rows, { onopen } = {}) {
   const head = columns.map((column) =>
     h("th", { scope: "col", class: column.number && "number" }, column.title || h("span", { class: "visually-hidden" }, t("Actions"))),
@@ -78,14 +88,50 @@ export function table(caption, columns, rows, { onopen } = {}) {
   );
 }
 
+/** A list in pages: its first one as `draw` shows it, and a button for what `read` gives for a cursor. */
+export function paged(first, draw, read) {
+  const shown = draw(first.data);
+  const more = h("div", { class: "actions" });
+  offer(first.next_cursor);
+  return [shown, more];
+
+  function offer(cursor) {
+    replace(more, cursor && button(t("Show older ones"), () => older(cursor)));
+  }
+
+  async function older(cursor) {
+    const next = await read(cursor);
+    shown.querySelector("tbody").append(...draw(next.data).querySelectorAll("tbody tr"));
+    offer(next.next_cursor);
+    (more.firstChild ?? shown).focus({ preventScroll: true });
+  }
+}
+
+/** A button whose act may fail: it cannot be pressed twice at once, and what went wrong is said. */
+export function button(label, act, { fail = (error) => toast(error.message, "bad"), ...attributes } = {}) {
+  const element = h("button", { type: "button", ...attributes }, label);
+  element.addEventListener("click", async () => {
+    if (element.ariaDisabled) return;
+    element.ariaDisabled = "true"; // Not `disabled`: that would take the focus away.
+    try {
+      await act();
+    } catch (error) {
+      fail(error);
+    } finally {
+      element.ariaDisabled = null;
+    }
+  });
+  return element;
+}
+
 /** Open a drawer; `build` gets a function that closes it. */
 export function drawer(title, build) {
   const id = uniqueId("drawer");
-  const before = document.activeElement;
+  const refocus = rememberFocus();
   const close = () => dialog.close();
   const dialog = h(
     "dialog",
-    { class: "drawer", "aria-labelledby": id, onclose: () => (dialog.remove(), before?.isConnected && before.focus()) },
+    { class: "drawer", "aria-labelledby": id, onclose: () => (dialog.remove(), refocus(document.querySelector("main"))) },
     h(
       "header",
       {},
@@ -136,6 +182,11 @@ export function input(name, attributes = {}) {
   return h("input", { name, type: "text", autocomplete: "off", ...attributes });
 }
 
+/** The search field of a page; a slash leads to it. */
+export function searchField(value, attributes) {
+  return field(t("Search"), input("search", { type: "search", "aria-keyshortcuts": "/", value, ...attributes }), null, "grow");
+}
+
 /** A select; options are [value, text] pairs. */
 export function select(name, options, value, attributes = {}) {
   return h(
@@ -159,12 +210,13 @@ export function copyButton(text, label = t("Copy")) {
   return button;
 }
 
-export function toast(text) {
+/** Say something at the edge of the page; what went wrong (`bad`) stays longer. */
+export function toast(text, kind = "") {
   let region = document.getElementById("toasts");
   if (!region) document.body.append((region = h("div", { id: "toasts", role: "status" })));
-  const item = h("p", {}, text);
+  const item = h("p", { class: kind, role: kind ? "alert" : null }, text);
   region.append(item);
-  setTimeout(() => item.remove(), 5000);
+  setTimeout(() => item.remove(), kind ? 15000 : 5000);
 }
 
 /** Ask before something that cannot be undone. */
@@ -176,13 +228,17 @@ export function confirm(title, text, label, act) {
 
 /** Buttons of which one is on. */
 export function switches(label, options, value, choose) {
-  return h(
-    "div",
-    { class: "switches", role: "group", "aria-label": label },
-    options.map(([key, text]) =>
-      h("button", { type: "button", "aria-pressed": String(key === value), onclick: () => choose(key) }, text),
-    ),
-  );
+  const buttons = options.map(([key, text]) => h("button", { type: "button", onclick: () => (press(key), choose(key)) }, text));
+  const press = (chosen) => options.forEach(([key], index) => buttons[index].setAttribute("aria-pressed", String(key === chosen)));
+  press(value);
+  return h("div", { class: "switches", role: "group", "aria-label": label }, buttons);
+}
+
+/** A bar that shows a share of a whole; the numbers stand in words beside it. */
+export function track(share, warn = false) {
+  const fill = h("i", {});
+  fill.style.width = `${100 * Math.max(0, Math.min(1, share || 0))}%`;
+  return h("div", { class: `bar-track${warn ? " warn" : ""}`, "aria-hidden": "true" }, fill);
 }
 
 export function definition(items) {

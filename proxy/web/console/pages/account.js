@@ -6,9 +6,10 @@ import * as format from "../format.js";
 import { t } from "../i18n.js";
 import { session } from "../session.js";
 import { heading } from "../shell.js";
-import { badge, confirm, definition, drawer, empty, field, form, input, problem, select, show, table, time, toast } from "../ui.js";
+import { button, confirm, definition, drawer, empty, field, form, input, paged, select, show, table, time, toast, track } from "../ui.js";
 import { accountState, planOptions } from "./accounts.js";
 
+const PAGE = 50;
 const KINDS = {
   topup: "Top-up",
   grant: "Tokens given",
@@ -37,7 +38,7 @@ export async function accountPage(element, name) {
   async function reload() {
     await Promise.all([
       show(funds, async () => (account = await admin.get(path)), (found) => [fundsCard(found), replace(about, aboutCard(found, path, reload)) && null]),
-      show(ledger, () => admin.get(`${path}/ledger`, { limit: 50 }), (page) => statement(page, name)),
+      show(ledger, () => entries(path), (page) => statement(page, name, path)),
     ]);
   }
   await reload();
@@ -45,19 +46,15 @@ export async function accountPage(element, name) {
 
 function fundsCard(account) {
   const { grants, subscription, wallet } = account.funds;
-  const bar = (part, whole) => {
-    const fill = h("i", {});
-    fill.style.width = `${whole > 0 ? Math.max(0, Math.min(100, (100 * part) / whole)) : 0}%`;
-    return h("div", { class: `bar-track${part / whole < 0.1 ? " warn" : ""}`, "aria-hidden": "true" }, fill);
-  };
-  const line = (title, value, track, note) =>
-    h("li", { class: "list" }, h("div", { class: "spread" }, h("span", {}, title), h("b", {}, value)), track, note && h("p", { class: "hint" }, note));
-  const expiry = (text) => (text ? t("until {time}", { time: format.moment(text) }) : t("for ever"));
+  const bar = (part, whole) => track(part / whole, part / whole < 0.1);
+  const line = (title, value, share, note) =>
+    h("li", { class: "list" }, h("div", { class: "spread" }, h("span", {}, title), h("b", {}, value)), share, note && h("p", { class: "hint" }, note));
+  const expiry = (text) => (text ? t("until {time}", { time: format.clock(text) }) : t("for ever"));
   return [
     h("h2", {}, t("Funds, in the order in which they are used")),
     h(
       "ol",
-      { class: "funds" },
+      { class: "steps" },
       grants.map((item) =>
         line(
           t("Token grant"),
@@ -81,19 +78,13 @@ function fundsCard(account) {
 
 function aboutCard(account, path, reload) {
   const plan = select("plan", planOptions(), account.own_plan ?? "");
+  const { name } = account;
   const change = (body, text) => admin.patch(path, body).then(() => (toast(text), reload()));
+  const disable = () => change({ enabled: false }, t("{name} is disabled.", { name }));
+  const ask = () => confirm(t("Disable {name}?", { name }), t("All its keys are refused and what runs on them ends within a second, until it is enabled again."), t("Disable"), disable);
   const toggle = account.enabled
-    ? h(
-        "button",
-        {
-          type: "button",
-          class: "danger",
-          onclick: () =>
-            confirm(t("Disable {name}?", { name: account.name }), t("All its keys are refused and what runs on them ends within a second, until it is enabled again."), t("Disable"), () => change({ enabled: false }, t("{name} is disabled.", { name: account.name }))),
-        },
-        t("Disable"),
-      )
-    : h("button", { type: "button", onclick: () => change({ enabled: true }, t("{name} is enabled.", { name: account.name })).catch((error) => toast(error.message)) }, t("Enable"));
+    ? button(t("Disable"), ask, { class: "danger" })
+    : button(t("Enable"), () => change({ enabled: true }, t("{name} is enabled.", { name })));
   return [
     h("h2", {}, t("Account")),
     definition([
@@ -102,7 +93,7 @@ function aboutCard(account, path, reload) {
       [t("Made"), time(account.created_at)],
     ]),
     form([field(t("Own plan"), plan, t("A running subscription's plan goes before it"))], t("Save the plan"), async () => change({ plan: plan.value || null }, t("The plan is saved."))),
-    h("div", { class: "actions" }, toggle, h("a", { href: `#/requests?account=${encodeURIComponent(account.name)}` }, t("Its requests"))),
+    h("div", { class: "actions" }, toggle, h("a", { href: `#/requests?account=${encodeURIComponent(name)}` }, t("Its requests"))),
   ];
 }
 
@@ -191,35 +182,34 @@ function subscribe(name, reload) {
   moneyDrawer(t("Subscribe {name}", { name }), [field(t("Plan"), choice)], t("Subscribe"), say, "subscribe", name, (data) => ({ plan: data.get("plan") }), reload);
 }
 
-function statement(page, name) {
+const entries = (path, cursor) => admin.get(`${path}/ledger`, { limit: PAGE, cursor });
+
+function statement(page, name, path) {
   const month = input("month", { type: "month", value: format.day().slice(0, 7) });
-  const note = h("div", {});
-  const save = () => download(name, month.value).catch((error) => replace(note, problem(error)));
   const head = h(
     "header",
     {},
     h("h2", {}, t("Ledger")),
-    h("div", { class: "filters" }, field(t("Statement of"), month), h("button", { type: "button", onclick: save }, t("Download CSV"))),
+    h("div", { class: "filters" }, field(t("Statement of"), month), button(t("Download CSV"), () => download(name, month.value))),
   );
-  if (!page.data.length) return [head, note, empty(t("Nothing has changed its funds yet"), t("Top it up, or grant tokens."))];
+  if (!page.data.length) return [head, empty(t("Nothing has changed its funds yet"), t("Top it up, or grant tokens."))];
+  return [head, paged(page, ledgerTable, (cursor) => entries(path, cursor))];
+}
+
+function ledgerTable(items) {
   const amount = (item, value) => (item.fund.startsWith("grant:") ? `${format.number(value)} ${t("tokens")}` : format.money(value));
-  return [
-    head,
-    note,
-    table(
-      t("Ledger"),
-      [
-        { title: t("Time"), cell: (item) => time(item.created_at) },
-        { title: t("What"), cell: (item) => badge("", t(KINDS[item.kind] ?? item.kind)) },
-        { title: t("Fund"), cell: (item) => t({ wallet: "Wallet", subscription: "Subscription" }[item.fund] ?? "Token grant") },
-        { title: t("Amount"), number: true, cell: (item) => h("b", {}, amount(item, item.amount)) },
-        { title: t("Balance after"), number: true, cell: (item) => amount(item, item.balance_after) },
-        { title: t("Note"), class: "full", cell: (item) => (item.exchange ? h("a", { href: `#/requests/${item.exchange}` }, item.note ?? t("Receipt")) : (item.note ?? "")) },
-      ],
-      page.data,
-    ),
-    page.next_cursor && h("p", { class: "quiet" }, t("The latest 50; the statement has all of a month.")),
-  ];
+  return table(
+    t("Ledger"),
+    [
+      { title: t("Time"), cell: (item) => time(item.created_at) },
+      { title: t("What"), cell: (item) => t(KINDS[item.kind] ?? item.kind) },
+      { title: t("Fund"), cell: (item) => t({ wallet: "Wallet", subscription: "Subscription" }[item.fund] ?? "Token grant") },
+      { title: t("Amount"), number: true, cell: (item) => h("b", {}, amount(item, item.amount)) },
+      { title: t("Balance after"), number: true, cell: (item) => amount(item, item.balance_after) },
+      { title: t("Note"), class: "full", cell: (item) => (item.exchange ? h("a", { href: `#/requests/${item.exchange}` }, item.note ?? t("Receipt")) : (item.note ?? "")) },
+    ],
+    items,
+  );
 }
 
 async function download(name, month) {

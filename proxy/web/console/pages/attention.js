@@ -1,13 +1,15 @@
-// What an operator should look at: sentences, each with the page where something can be done.
+// What an operator should look at: sentences, each with what can be done, here or on its page.
 
-import { admin, ApiError, get } from "../api.js";
-import { h } from "../dom.js";
+import { admin, get, withQuery } from "../api.js";
+import { h, rememberFocus, replace } from "../dom.js";
 import * as format from "../format.js";
 import { t } from "../i18n.js";
 import { session } from "../session.js";
+import { button, toast } from "../ui.js";
 
 /** With less than this much money, and no tokens, an account is told of before it is empty. */
 const LOW = 1;
+const MOST_MODELS = 3;
 
 async function readiness() {
   try {
@@ -17,84 +19,110 @@ async function readiness() {
   }
 }
 
-async function optional(read) {
-  try {
-    return await read();
-  } catch (error) {
-    if (error instanceof ApiError && error.status === 404) return [];
-    throw error;
-  }
+/** Return a list of what should be looked at, which draws itself anew after each thing that was done. */
+export async function attention() {
+  const place = h("div", {});
+  const draw = async () => {
+    const found = await problems();
+    const refocus = rememberFocus();
+    replace(place, found.length ? h("ul", { class: "list" }, found.map((item) => sentence(item, draw))) : h("p", { class: "badge good" }, t("Nothing. Everything works as configured.")));
+    refocus(document.querySelector("main"));
+  };
+  await draw();
+  return place;
 }
 
-export async function attention() {
+async function problems() {
   const [ready, providers, models, accounts, keys] = await Promise.all([
     readiness(),
-    optional(async () => (await admin.get("/providers")).data),
+    admin.get("/providers").then((list) => list.data),
     admin.get("/models").then((list) => list.data),
     session.mode === "prepaid" ? admin.all("/accounts") : [],
     admin.all("/keys"),
   ]);
-  const found = [
-    ...ofReadiness(ready),
-    ...providers.flatMap(ofProvider),
-    ...ofModels(models),
-    ...accounts.flatMap(ofAccount),
-    ...keys.flatMap(ofKey),
-  ];
-  if (!found.length) return h("p", { class: "badge good" }, t("Nothing. Everything works as configured."));
+  return [...ofReadiness(ready), ...providers.flatMap(ofProvider), ...ofModels(models), ...accounts.flatMap(ofAccount), ...keys.flatMap(ofKey)];
+}
+
+/** `cause` is the provider's word for it, `link` [address, text], `act` [text, what to do]. */
+function sentence({ kind = "warn", text, cause, link, act }, redraw) {
+  const [href, where] = link ?? [];
+  const [label, run] = act ?? [];
   return h(
-    "ul",
-    { class: "list" },
-    found.map(([kind, text, href, action]) =>
-      h("li", { class: `notice ${kind}` }, h("p", {}, text), href && h("a", { href }, action)),
-    ),
+    "li",
+    { class: `notice ${kind}` },
+    h("p", {}, text),
+    cause && h("p", { class: "hint" }, cause.message),
+    h("div", { class: "actions" }, act && button(label, () => run().then(redraw), { class: "small", "aria-label": `${label}: ${text}` }), link && h("a", { href }, where)),
   );
 }
 
 function ofReadiness(ready) {
-  if (ready.error) return [["bad", ready.error.message]];
+  if (ready.error) return [{ kind: "bad", text: ready.error.message }];
   const found = [];
   if (ready.config?.error) {
-    found.push(["bad", t("The configuration file has an error; the one before stays in force."), "#/config", t("Read it")]);
+    const text = t("The configuration file has an error; the one before stays in force.");
+    found.push({ kind: "bad", text, link: ["#/config", t("Read it")], act: [t("Read the file again"), () => admin.post("/reload")] });
   }
-  if (ready.database !== "ok") found.push(["bad", t("The database cannot be written: new requests are refused.")]);
+  if (ready.database !== "ok") found.push({ kind: "bad", text: t("The database cannot be written: new requests are refused.") });
   return found;
 }
 
+/** By the class of its cause: what happened to a key of a provider. */
+const KEY_RESTS = {
+  auth: "Key {key} of {name} was refused and rests until {time}.",
+  quota: "Key {key} of {name} has nothing left at its provider and rests until {time}.",
+};
+
 function ofProvider(provider) {
-  const name = provider.name;
-  if (provider.state === "disabled") return [["warn", t("{name} is disabled.", { name }), "#/providers", t("Enable it")]];
-  if (!provider.active || provider.state === "inactive") return [];
+  const { name } = provider;
+  const call = (what) => admin.post(`/providers/${encodeURIComponent(name)}/${what}`);
+  const link = ["#/providers", t("Look at it")];
+  if (provider.state === "disabled") {
+    const enable = async () => (await call("enable"), toast(t("{name} is enabled.", { name })));
+    return [{ text: t("{name} is disabled.", { name }), link, act: [t("Enable"), enable] }];
+  }
+  if (!provider.active) return [];
+  const probe = async () => {
+    const wrong = (await call("probe")).probe.filter((item) => !item.ok);
+    if (wrong.length) throw new Error(wrong.map((item) => `${item.key ?? name}: ${item.error.message}`).join("\n"));
+    toast(t("{name} answers.", { name }));
+  };
+  const reset = async () => (await call("reset"), toast(t("{name} starts afresh.", { name })));
   const resting = provider.keys.filter((key) => key.state === "resting");
-  const open = provider.deployments.filter((item) => item.state === "open");
+  const open = provider.deployments.filter((item) => item.state === "open").slice(0, MOST_MODELS);
   return [
-    ...resting.map((key) => [
-      "warn",
-      t("Key {key} of {name} rests until {time}: {cause}", { key: key.key ?? "–", name, time: format.moment(key.until), cause: key.cause?.message ?? "" }),
-      "#/providers",
-      t("Look at it"),
-    ]),
-    ...open.slice(0, 3).map((item) => ["warn", t("{model} at {name} failed too often and rests.", { model: item.model, name }), "#/providers", t("Look at it")]),
+    ...resting.map(({ key, until, cause }) => ({
+      text: t(KEY_RESTS[cause?.class] ?? "Key {key} of {name} failed and rests until {time}.", { key: key ?? "–", name, time: format.clock(until) }),
+      cause,
+      link,
+      act: [t("Probe again"), probe],
+    })),
+    ...open.map(({ model, until, cause }) => ({
+      text: t("{model} at {name} failed too often and rests until {time}.", { model, name, time: format.clock(until) }),
+      cause,
+      link,
+      act: [t("Reset"), reset],
+    })),
   ];
 }
 
 function ofModels(models) {
   const unpriced = models.filter((model) => !model.pricing && !model.id.includes("*") && model.routes.some((route) => route.active));
   if (!unpriced.length) return [];
-  const names = unpriced.slice(0, 3).map((model) => model.id).join(", ") + (unpriced.length > 3 ? ` (+${unpriced.length - 3})` : "");
-  return [["warn", t("Without a price, and so counted as free: {names}", { names }), "#/models?show=unpriced", t("See them")]];
+  const names = unpriced.slice(0, MOST_MODELS).map((model) => model.id).join(", ") + (unpriced.length > MOST_MODELS ? ` (+${unpriced.length - MOST_MODELS})` : "");
+  return [{ text: t("Without a price, and so counted as free: {names}", { names }), link: ["#/models?show=unpriced", t("See them")] }];
 }
 
-function ofAccount(account) {
-  const tokens = account.funds.grants.some((grant) => grant.tokens_left > 0);
-  const href = `#/accounts/${encodeURIComponent(account.name)}`;
-  if (!account.enabled || tokens || Number(account.available) >= LOW) return [];
-  const text = Number(account.available) > 0 ? t("Account {name} has only {amount} left.", { name: account.name, amount: format.money(account.available) }) : t("Account {name} has no funds.", { name: account.name });
-  return [["warn", text, href, t("Top up")]];
+function ofAccount({ name, enabled, available, funds }) {
+  const tokens = funds.grants.some((grant) => grant.tokens_left > 0);
+  if (!enabled || tokens || Number(available) >= LOW) return [];
+  const text = Number(available) > 0 ? t("Account {name} has only {amount} left.", { name, amount: format.money(available) }) : t("Account {name} has no funds.", { name });
+  return [{ text, link: [`#/accounts/${encodeURIComponent(name)}`, t("Top up")] }];
 }
 
-function ofKey(key) {
-  if (key.revoked_at || !key.enabled || !key.quota) return [];
-  if (Number(key.quota.spent) < Number(key.quota.amount)) return [];
-  return [["warn", t("Key {name} has spent its quota.", { name: key.name }), "#/keys", t("Change it")]];
+function ofKey({ id, name, revoked_at: revoked, enabled, quota }) {
+  if (revoked || !enabled || !quota || Number(quota.spent) < Number(quota.amount)) return [];
+  const values = { name, amount: format.money(quota.amount), time: quota.resets_at && format.clock(quota.resets_at) };
+  const text = quota.resets_at ? t("Key {name} has spent its quota of {amount}, which begins again {time}.", values) : t("Key {name} has spent its quota of {amount}.", values);
+  return [{ text, link: [withQuery("#/keys", { q: id }), t("Change it")] }];
 }

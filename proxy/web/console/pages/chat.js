@@ -63,10 +63,10 @@ function room(models, keys, query, signal) {
     text.value = "";
     messages.push({ role: "user", content: said });
     conversation.append(h("article", { class: "turn user" }, h("h3", {}, t("You")), h("div", { class: "text" }, h("p", {}, said))));
-    answer();
+    answer(said);
   });
 
-  async function answer() {
+  async function answer(said) {
     running = new AbortController();
     go.disabled = true;
     stop.hidden = false;
@@ -87,7 +87,10 @@ function room(models, keys, query, signal) {
     }
     // What was stopped stays part of the conversation, as far as it came.
     if (turn.content) messages.push({ role: "assistant", content: turn.content });
-    else messages.pop();
+    else {
+      messages.pop();
+      text.value ||= said;
+    }
     running = undefined;
     go.disabled = false;
     stop.hidden = true;

@@ -1,29 +1,34 @@
-// The configuration in force, and what the last reload said.
+// The configuration in force, and what the last reloads changed.
 
 import { admin, get } from "../api.js";
 import { h, replace } from "../dom.js";
 import { t } from "../i18n.js";
 import { codeBlock } from "../markdown.js";
 import { heading } from "../shell.js";
-import { badge, definition, empty, problem, show, table, time } from "../ui.js";
+import { badge, button, definition, problem, show, table, time, toast } from "../ui.js";
 
 export default async function config({ element }) {
   const state = h("section", { class: "card" });
-  const outcome = h("div", { "aria-live": "polite" });
+  const said = h("div", { "aria-live": "polite" });
+  const reloads = h("section", { class: "card" });
   const whole = h("section", { class: "card" });
-  const load = () => Promise.all([show(state, ready, stateCard), show(whole, () => admin.get("/config"), sections)]);
-  const reload = h("button", { type: "button", class: "primary" }, t("Read the file again"));
-  reload.addEventListener("click", async () => {
-    reload.disabled = true;
+  const load = () =>
+    Promise.all([
+      show(state, ready, stateCard),
+      show(reloads, () => admin.get("/reload"), reloadsCard),
+      show(whole, () => admin.get("/config"), sections),
+    ]);
+  const read = async () => {
+    replace(said);
     try {
-      replace(outcome, changes(await admin.post("/reload", {})));
-    } catch (error) {
-      replace(outcome, problem(error));
+      const { changes } = await admin.post("/reload");
+      toast(changes.length ? t("Read again. Changes in force: {count}.", { count: changes.length }) : t("Read again: nothing has changed."));
+    } finally {
+      load();
     }
-    reload.disabled = false;
-    load();
-  });
-  replace(element, heading(t("Configuration"), t("It is changed in its file, which is watched: a valid change is in force for the next request."), reload), outcome, state, whole);
+  };
+  const again = button(t("Read the file again"), read, { class: "primary", fail: (error) => replace(said, problem(error)) });
+  replace(element, heading(t("Configuration"), t("It is changed in its file, which is watched: a valid change is in force for the next request."), again), said, state, reloads, whole);
   await load();
 }
 
@@ -38,42 +43,59 @@ async function ready() {
 
 function stateCard(report) {
   const good = report.status === "ok";
+  const wrong = report.config.error && badge("warn", t("the file has errors"));
   return [
     h("header", {}, h("h2", {}, t("State")), badge(good ? "good" : "bad", good ? t("ready") : report.status)),
     definition([
       [t("Version"), report.version],
-      [t("Configuration loaded"), time(report.config.loaded_at)],
+      [t("Configuration loaded"), [time(report.config.loaded_at), " ", wrong]],
       [t("Database"), report.database === "ok" ? t("can be written") : report.database],
     ]),
-    report.config.error && h("div", { class: "notice bad", role: "alert" }, h("p", { class: "strong" }, t("The file has errors; what was in force before stays in force:")), h("pre", {}, report.config.error)),
   ];
 }
 
 const CHANGES = { added: "added", removed: "removed", changed: "changed" };
 
-function changes(report) {
-  if (!report.changes?.length) return h("p", { class: "notice good" }, t("Read again: nothing has changed."));
+function reloadsCard({ data }) {
+  return [
+    h("h2", {}, t("Last reloads")),
+    data.length ? data.map((reload, index) => outcome(reload, index === 0)) : h("p", { class: "quiet" }, t("None since the start.")),
+  ];
+}
+
+/** One reload: what it changed, or why it changed nothing. */
+function outcome({ at, error, changes, effects, restart_needed: waiting }, open) {
+  const result = error
+    ? badge("bad", t("refused"))
+    : badge("good", changes.length ? t("changes: {count}", { count: changes.length }) : t("nothing changed"));
   return h(
-    "section",
-    { class: "card" },
-    h("h2", {}, t("What has changed")),
-    table(
-      t("What has changed"),
-      [
-        { title: t("Key"), class: "name full", cell: (item) => h("code", {}, item.path) },
-        { title: t("Change"), cell: (item) => t(CHANGES[item.change] ?? item.change) },
-        { title: t("Detail"), cell: (item) => item.detail },
-      ],
-      report.changes,
+    "details",
+    { open },
+    h("summary", {}, time(at), " ", result),
+    h(
+      "div",
+      { class: "list" },
+      error && h("div", { class: "notice bad" }, h("p", { class: "strong" }, t("The file has errors; what was in force before stays in force:")), h("pre", {}, error)),
+      changes.length > 0 && difference(changes),
+      effects.map((effect) => h("p", { class: "notice" }, effect)),
+      waiting.length > 0 && h("p", { class: "notice warn" }, t("Wait for a restart: {keys}", { keys: waiting.join(", ") })),
     ),
-    report.effects?.map((effect) => h("p", { class: "notice" }, effect)),
-    report.restart_needed?.length > 0 && h("p", { class: "notice warn" }, t("Wait for a restart: {keys}", { keys: report.restart_needed.join(", ") })),
   );
 }
 
+const difference = (changes) =>
+  table(
+    t("What has changed"),
+    [
+      { title: t("Key"), class: "name full", cell: (item) => h("code", {}, item.path) },
+      { title: t("Change"), cell: (item) => t(CHANGES[item.change] ?? item.change) },
+      { title: t("Detail"), cell: (item) => item.detail },
+    ],
+    changes,
+  );
+
 function sections(config) {
   const names = Object.keys(config);
-  if (!names.length) return empty(t("Nothing is configured"), "");
   return [
     h("h2", {}, t("In force, secrets masked")),
     names.map((name) => {

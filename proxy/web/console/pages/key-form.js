@@ -16,6 +16,8 @@ export const LIMITS = [
   ["max_output", "tokens out", "Output tokens of a request"],
 ];
 
+export const PERIODS = { day: "a day", week: "a week", month: "a month", total: "in total" };
+
 const lines = (text) => text.split(/[\n,]/).map((line) => line.trim()).filter(Boolean);
 
 /** A form for a new key (`key` null) or a change; `submit` gets the body for the API. */
@@ -26,7 +28,7 @@ export function keyForm(key, accounts, submit) {
   const list = (member, value) => h("textarea", { name: member, rows: 2, spellcheck: "false", value: value?.join("\n") ?? "" });
   const count = (member) => input(member, { type: "number", min: 1, step: 1, inputmode: "numeric", value: key?.limits[member] ?? "" });
   const amount = input("amount", { inputmode: "decimal", pattern: "[0-9]+([.][0-9]{1,9})?", value: key?.quota ? trimmed(key.quota.amount) : "" });
-  const period = select("period", [["day", t("a day")], ["week", t("a week")], ["month", t("a month")], ["total", t("in total")]], key?.quota?.period ?? "month");
+  const period = select("period", Object.entries(PERIODS).map(([name, text]) => [name, t(text)]), key?.quota?.period ?? "month");
   const expires = input("expires", { type: "datetime-local", value: key?.expires_at ? local(key.expires_at) : "" });
   const enabled = h("input", { type: "checkbox", name: "enabled", checked: key?.enabled ?? true });
   const children = [
@@ -53,7 +55,7 @@ export function keyForm(key, accounts, submit) {
       h("summary", {}, t("Providers and addresses")),
       h(
         "div",
-        { class: "drawer-list" },
+        { class: "list" },
         field(t("Providers"), list("providers", key?.providers), t("One a line. Empty allows all.")),
         field(t("Addresses"), list("ips", key?.ips), t("Addresses or blocks like 10.0.0.0/8, one a line. Empty allows all.")),
       ),

@@ -1,41 +1,47 @@
 // API keys: make, change, rotate, revoke.
 
-import { admin } from "../api.js";
+import { admin, withQuery } from "../api.js";
 import { h, replace } from "../dom.js";
 import * as format from "../format.js";
 import { t } from "../i18n.js";
+import { session } from "../session.js";
 import { heading } from "../shell.js";
-import { badge, confirm, copyButton, drawer, empty, field, form, input, select, show, table, time, toast } from "../ui.js";
-import { keyForm, LIMITS } from "./key-form.js";
+import { modelFor, readTools, steps } from "../tools.js";
+import { badge, button, confirm, copyButton, drawer, empty, field, form, searchField, select, show, switches, table, time, toast } from "../ui.js";
+import { keyForm, LIMITS, PERIODS } from "./key-form.js";
+
+/** So many tools are shown beside a new key, one for each protocol; the others have their page. */
+const FIRST_TOOLS = ["curl", "claude-code", "codex"];
 
 export default async function keys({ element, query, setQuery }) {
   const list = h("section", { class: "card" });
   const reload = () => show(list, load, render);
-  const create = h("button", { type: "button", class: "primary", onclick: () => openForm(null, reload) }, t("Create a key"));
-  const search = input("search", { type: "search", value: query.get("q") ?? "", onchange: (event) => setQuery({ q: event.target.value }) });
+  const create = button(t("Create a key"), () => openForm(null, reload), { class: "primary" });
+  const search = searchField(query.get("q") ?? "", { onchange: (event) => setQuery({ q: event.target.value }) });
   const shown = select("show", [["active", t("In use")], ["all", t("All, revoked ones too")]], query.get("show") ?? "active", {
     onchange: (event) => setQuery({ show: event.target.value }),
   });
   replace(
     element,
     heading(t("Keys"), t("What programs and people sign in with. Each has limits of its own and is paid for by its account."), create),
-    h("div", { class: "filters" }, field(t("Search"), search, null, "grow"), field(t("Show"), shown)),
+    h("div", { class: "filters" }, search, field(t("Show"), shown)),
     list,
   );
 
   async function load() {
-    const range = { start_date: `${format.day().slice(0, 8)}01`, end_date: format.day(), group_by: "key" };
-    const [all, month] = await Promise.all([admin.all("/keys"), admin.get("/usage", range)]);
+    const today = format.day();
+    const since = async (first) => new Map((await admin.get("/usage", { start_date: first, end_date: today, group_by: "key" })).data.map((item) => [item.key, item]));
+    const [all, day, month] = await Promise.all([admin.all("/keys"), since(today), since(`${today.slice(0, 8)}01`)]);
     const wanted = (query.get("q") ?? "").toLowerCase();
     const found = all.filter(
       (key) =>
         (query.get("show") === "all" || !key.revoked_at) &&
         (!wanted || `${key.name} ${key.id} ${key.account} ${key.last4}`.toLowerCase().includes(wanted)),
     );
-    return { found, any: all.length, costs: new Map(month.data.map((item) => [item.key, item])) };
+    return { found, any: all.length, day, month };
   }
 
-  function render({ found, any, costs }) {
+  function render({ found, any, day, month }) {
     if (!any) return empty(t("No keys yet"), t("Create one, and set up a tool with it."), null);
     if (!found.length) return empty(t("No key matches"), t("Change the search, or show all keys."));
     return table(
@@ -44,9 +50,9 @@ export default async function keys({ element, query, setQuery }) {
         { title: t("Name"), class: "name full", cell: (key) => [h("div", { class: "name" }, key.name), h("code", { class: "quiet" }, `${key.prefix}…${key.last4}`)] },
         { title: t("State"), cell: state },
         { title: t("Account"), cell: (key) => h("a", { href: `#/accounts/${encodeURIComponent(key.account)}` }, key.account) },
-        { title: t("Models"), cell: (key) => (key.models ? key.models.join(", ") || t("none") : t("all")) },
         { title: t("Limits"), cell: limits },
-        { title: t("This month"), number: true, cell: (key) => [format.money(costs.get(key.id)?.total_cost_value ?? "0"), h("div", { class: "quiet" }, t("{count} requests", { count: format.short(costs.get(key.id)?.requests ?? 0) }))] },
+        { title: t("Today"), number: true, cell: (key) => [cost(day.get(key.id)), tokens(day.get(key.id))] },
+        { title: t("This month"), number: true, cell: (key) => cost(month.get(key.id)) },
         { title: t("Last used"), cell: (key) => time(key.last_used_at) },
         { title: "", class: "full", cell: (key) => actions(key, reload) },
       ],
@@ -55,6 +61,9 @@ export default async function keys({ element, query, setQuery }) {
   }
   await reload();
 }
+
+const cost = (sums) => (sums ? format.money(sums.total_cost_value) : h("span", { class: "quiet" }, "–"));
+const tokens = (sums) => sums && h("div", { class: "quiet" }, t("{count} tokens", { count: format.short(sums.total_tokens) }));
 
 function state(key) {
   if (key.revoked_at) return badge("", t("revoked"), format.dateTime(key.revoked_at));
@@ -66,36 +75,29 @@ function state(key) {
 
 function limits(key) {
   const set = LIMITS.filter(([name]) => key.limits[name] !== null).map(([name, title]) => `${format.short(key.limits[name])} ${t(title)}`);
-  if (key.quota) set.push(`${format.money(key.quota.spent)} / ${format.money(key.quota.amount)} ${t(PERIOD[key.quota.period])}`);
+  if (key.models) set.unshift(t("Models: {names}", { names: key.models.join(", ") || t("none") }));
+  if (key.quota) set.push(`${format.money(key.quota.spent)} / ${format.money(key.quota.amount)} ${t(PERIODS[key.quota.period])}`);
   return set.length ? h("ul", {}, set.map((text) => h("li", {}, text))) : h("span", { class: "quiet" }, t("none of its own"));
 }
 
-export const PERIOD = { day: "a day", week: "a week", month: "a month", total: "in total" };
-
 function actions(key, reload) {
   if (key.revoked_at) return null;
-  const path = `/keys/${key.id}`;
-  const named = (text) => ({ type: "button", class: "small", "aria-label": `${text}: ${key.name}` });
+  const named = (text) => ({ class: "small", "aria-label": `${text}: ${key.name}` });
   return h(
     "div",
     { class: "actions" },
-    h("button", { ...named(t("Edit")), onclick: () => openForm(key, reload) }, t("Edit")),
-    h("button", { ...named(t("Rotate")), onclick: () => rotate(key, reload) }, t("Rotate")),
-    h(
-      "button",
-      {
-        ...named(t("Revoke")),
-        class: "small danger",
-        onclick: () =>
-          confirm(
-            t("Revoke {name}?", { name: key.name }),
-            t("Its running requests end within a second, and it never works again. This cannot be undone; its records stay."),
-            t("Revoke"),
-            async () => (await admin.remove(path), toast(t("{name} is revoked.", { name: key.name })), reload()),
-          ),
-      },
-      t("Revoke"),
-    ),
+    button(t("Edit"), () => openForm(key, reload), named(t("Edit"))),
+    button(t("Rotate"), () => rotate(key, reload), named(t("Rotate"))),
+    button(t("Revoke"), () => revoke(key, reload), { ...named(t("Revoke")), class: "small danger" }),
+  );
+}
+
+function revoke(key, reload) {
+  confirm(
+    t("Revoke {name}?", { name: key.name }),
+    t("Its running requests end within a second, and it never works again. This cannot be undone; its records stay."),
+    t("Revoke"),
+    async () => (await admin.remove(`/keys/${key.id}`), toast(t("{name} is revoked.", { name: key.name })), reload()),
   );
 }
 
@@ -122,8 +124,24 @@ function rotate(key, reload) {
   });
 }
 
+/** The secret of a key, this once, and how tools are set up with it. */
 function secret(key, title, close) {
-  const curl = `curl ${location.origin}/v1/chat/completions \\\n  -H "Authorization: Bearer ${key.key}" -H "Content-Type: application/json" \\\n  -d '{"model": "MODEL", "messages": [{"role": "user", "content": "Hello!"}]}'`;
+  const examples = h("div", { class: "list" });
+  const load = async () => {
+    const model = await modelFor(key);
+    return { model, tools: (await readTools({ model })).filter((tool) => FIRST_TOOLS.includes(tool.name)) };
+  };
+  show(examples, load, ({ model, tools }) => {
+    const content = h("div", { class: "list" });
+    const choose = (name) => replace(content, steps(tools.find((tool) => tool.name === name), key.key), elsewhere({ tool: name, model }));
+    const choice = switches(t("Tool"), tools.map((tool) => [tool.name, tool.title]), tools[0].name, choose);
+    choose(tools[0].name);
+    return [choice, content];
+  });
+  const elsewhere = (query) => {
+    const leave = () => ((session.toolKey = key.key), close());
+    return h("p", {}, h("a", { href: withQuery("#/setup", query), onclick: leave }, t("Set up a tool")), " ", h("span", { class: "hint" }, t("all tools, and a check that it works")));
+  };
   return [
     h(
       "div",
@@ -133,12 +151,7 @@ function secret(key, title, close) {
       h("div", { class: "secret" }, h("code", { "data-secret": true }, key.key), copyButton(key.key, t("Copy the key"))),
     ),
     h("h3", {}, t("Use it")),
-    definitionOf([["OpenAI", `${location.origin}/v1`], ["Anthropic", location.origin]]),
-    h("pre", { class: "code", tabindex: "0" }, curl),
-    h("div", { class: "actions" }, copyButton(curl, t("Copy the command")), h("a", { href: "#/setup", onclick: close }, t("Set up a tool"))),
-    h("div", { class: "actions" }, h("button", { type: "button", class: "primary", onclick: close }, t("Done"))),
+    examples,
+    h("div", { class: "actions" }, button(t("Done"), close, { class: "primary" })),
   ];
 }
-
-const definitionOf = (items) =>
-  h("dl", {}, items.map(([name, url]) => h("div", {}, h("dt", {}, t("Base URL, {name} SDK", { name })), h("dd", {}, h("code", {}, url)))));

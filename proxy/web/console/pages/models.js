@@ -6,10 +6,12 @@ import * as format from "../format.js";
 import { t } from "../i18n.js";
 import { session } from "../session.js";
 import { heading } from "../shell.js";
-import { badge, copyButton, empty, field, input, select, show, switches, table } from "../ui.js";
+import { badge, copyButton, empty, field, searchField, select, show, switches, table } from "../ui.js";
+import { stateOf } from "./provider-state.js";
 
 const SORTS = { name: "Name", input: "Input price", output: "Output price", context: "Context" };
 const CARDS = 120;
+const ROUTES = 6;
 
 export default async function models({ element, query, setQuery }) {
   const list = h("section", { "aria-label": t("Models") });
@@ -17,7 +19,7 @@ export default async function models({ element, query, setQuery }) {
   const view = query.get("view") === "rows" ? "rows" : "cards";
   const look = switches(t("View"), [["cards", t("Cards")], ["rows", t("Rows")]], view, (name) => setQuery({ view: name }));
   replace(element, heading(t("Models"), t("What programs may write as model, and what a million tokens of it cost."), look), bar, list);
-  const load = async () => (session.isAdmin ? (await admin.get("/models")).data : (await get("/v1/models")).data);
+  const load = session.isAdmin ? operators : async () => (await get("/v1/models")).data;
   let all = [];
   const given = { q: query.get("q") ?? "", provider: query.get("provider") ?? "", category: query.get("category") ?? "", sort: query.get("sort") ?? "name", show: query.get("show") ?? "" };
   const draw = () => replace(list, results(all, given, view));
@@ -28,17 +30,23 @@ export default async function models({ element, query, setQuery }) {
   });
 }
 
+/** Every model, each route with the state of its provider. */
+async function operators() {
+  const [models, providers] = await Promise.all([admin.get("/models"), admin.get("/providers")]);
+  const known = new Map(providers.data.map((provider) => [provider.name, provider]));
+  for (const route of models.data.flatMap((model) => model.routes)) route.holder = known.get(route.provider);
+  return models.data;
+}
+
 function filters(all, given, draw, setQuery) {
   const names = (values) => [["", t("any")], ...[...new Set(values)].filter(Boolean).sort().map((name) => [name, name])];
   const set = (name) => (event) => setQuery({ [name]: event.target.value });
-  const search = input("q", {
-    type: "search",
-    value: given.q,
+  const search = searchField(given.q, {
     oninput: (event) => ((given.q = event.target.value), draw()),
     onchange: set("q"),
   });
   return [
-    field(t("Search"), search, null, "grow"),
+    search,
     field(t("Provider"), select("provider", names(all.flatMap((model) => model.providers)), given.provider, { onchange: set("provider") })),
     field(t("Category"), select("category", names(all.map((model) => model.category)), given.category, { onchange: set("category") })),
     field(t("Price"), select("show", [["", t("any")], ["priced", t("with a price")], ["unpriced", t("without a price")]], given.show, { onchange: set("show") })),
@@ -71,10 +79,29 @@ function order(sort) {
   return (one, other) => (value ? value(one) - value(other) || 0 : 0) || one.id.localeCompare(other.id);
 }
 
-const each = (model, member) => (model.pricing ? format.money(model.pricing[member], model.pricing.currency) : "–");
+/** A price per million tokens in its own currency, and below it in the billing currency where that is another. */
+function each({ pricing }, member) {
+  if (!pricing) return "–";
+  const { converted } = pricing;
+  return [
+    h("b", {}, format.money(pricing[member], pricing.currency)),
+    converted && h("span", { class: "hint" }, `≈ ${format.money(converted[member], converted.currency)}`),
+  ];
+}
+
+function prices(model) {
+  const named = [["Input", "input_per_million"], ["Output", "output_per_million"]];
+  if (model.pricing.cached_input_per_million !== model.pricing.input_per_million) named.push(["Cached input", "cached_input_per_million"]);
+  return named.map(([title, member]) => h("div", {}, h("span", { class: "hint" }, t(title)), each(model, member)));
+}
 
 function card(model) {
-  const active = !model.routes || model.routes.some((route) => route.active);
+  const active = !model.routes?.length || model.routes.some((route) => route.active);
+  const chips = [
+    model.category,
+    model.context_window && t("{count} context", { count: format.short(model.context_window) }),
+    model.max_output_tokens && t("{count} output", { count: format.short(model.max_output_tokens) }),
+  ].filter(Boolean);
   return h(
     "article",
     { class: "card" },
@@ -83,17 +110,12 @@ function card(model) {
       "div",
       { class: "price" },
       model.pricing
-        ? [h("div", {}, h("span", { class: "hint" }, t("Input")), h("b", {}, each(model, "input_per_million"))), h("div", {}, h("span", { class: "hint" }, t("Output")), h("b", {}, each(model, "output_per_million")))]
+        ? prices(model)
         : h("p", { class: "quiet" }, model.id.includes("*") ? t("A pattern: the price is that of the route") : t("No price is known")),
     ),
-    h(
-      "div",
-      { class: "chips" },
-      model.category && h("span", { class: "chip" }, model.category),
-      model.context_window && h("span", { class: "chip" }, t("{count} context", { count: format.short(model.context_window) })),
-      model.max_output_tokens && h("span", { class: "chip" }, t("{count} output", { count: format.short(model.max_output_tokens) })),
-    ),
-    h("p", { class: "hint" }, model.alias ? t("Another name of {name}", { name: model.alias }) : providers(model)),
+    chips.length > 0 && h("div", { class: "chips" }, chips.map((text) => h("span", { class: "chip" }, text))),
+    model.alias && h("p", { class: "hint" }, t("Another name of {name}", { name: model.alias })),
+    providers(model),
     model.pricing && source(model),
     h(
       "div",
@@ -104,16 +126,22 @@ function card(model) {
   );
 }
 
+/** Who serves a model, in their order; for operators with the state of each. */
 function providers(model) {
-  if (!model.providers.length) return t("No provider");
-  return t("Served by {names}", { names: model.providers.join(" → ") });
+  if (!model.routes) return h("p", { class: "hint" }, t("Served by {names}", { names: model.providers.join(" → ") }));
+  if (!model.routes.length) return null;
+  return h(
+    "ul",
+    { class: "served", "aria-label": t("Providers") },
+    model.routes.slice(0, ROUTES).map((route) => h("li", { class: "spread" }, h("span", {}, route.provider), stateOf(route.holder, route.model))),
+    model.routes.length > ROUTES && h("li", { class: "hint" }, t("and {count} more", { count: model.routes.length - ROUTES })),
+  );
 }
 
 function source(model) {
-  const from = model.price_source ?? null;
-  if (!from && !model.pricing.cached_input) return null;
-  const text = from ? t("Price: {source}", { source: from }) + (model.price_date ? `, ${model.price_date}` : "") : null;
-  return text && h("p", { class: "hint" }, text);
+  if (!model.price_source) return null;
+  const date = model.price_date ? `, ${model.price_date}` : "";
+  return h("p", { class: "hint" }, t("Price: {source}", { source: model.price_source }) + date);
 }
 
 function rows(found) {
@@ -125,7 +153,7 @@ function rows(found) {
       { title: t("Context"), number: true, cell: (model) => (model.context_window ? format.short(model.context_window) : "–") },
       { title: t("Input"), number: true, cell: (model) => each(model, "input_per_million") },
       { title: t("Output"), number: true, cell: (model) => each(model, "output_per_million") },
-      { title: t("Providers"), cell: (model) => model.providers.join(" → ") },
+      { title: t("Providers"), cell: providers },
       { title: "", class: "full", cell: (model) => copyButton(model.id) },
     ],
     found,

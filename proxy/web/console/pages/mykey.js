@@ -5,10 +5,8 @@ import { h, replace } from "../dom.js";
 import * as format from "../format.js";
 import { t } from "../i18n.js";
 import { heading } from "../shell.js";
-import { definition, show, time } from "../ui.js";
-import { LIMITS } from "./key-form.js";
-
-const EACH = { day: "a day", week: "a week", month: "a month", total: "in total" };
+import { definition, show, time, track } from "../ui.js";
+import { LIMITS, PERIODS } from "./key-form.js";
 
 export default async function mykey({ element }) {
   const body = h("div", { class: "list" });
@@ -56,12 +54,10 @@ function cards(key) {
 }
 
 function quota(state) {
-  const fill = h("i", {});
-  const share = Number(state.amount) ? Math.min(100, (100 * Number(state.spent)) / Number(state.amount)) : 100;
-  fill.style.width = `${share}%`;
+  const share = Number(state.amount) ? Number(state.spent) / Number(state.amount) : 1;
   return [
-    `${format.money(state.spent)} / ${format.money(state.amount)} ${t(EACH[state.period])}`,
-    h("div", { class: `bar-track${share > 90 ? " warn" : ""}`, "aria-hidden": "true" }, fill),
+    `${format.money(state.spent)} / ${format.money(state.amount)} ${t(PERIODS[state.period])}`,
+    track(share, share > 0.9),
     state.resets_at && h("p", { class: "hint" }, [t("begins again"), " ", time(state.resets_at)]),
   ];
 }

@@ -1,22 +1,17 @@
 // Providers: what works, what rests and why, and ending it by hand.
 
 import { admin } from "../api.js";
-import { h, replace } from "../dom.js";
+import { h, rememberFocus, replace } from "../dom.js";
 import * as format from "../format.js";
 import { t } from "../i18n.js";
 import { heading } from "../shell.js";
-import { badge, definition, empty, problem, show, table, toast } from "../ui.js";
+import { sparkBars, sparkLine } from "../sparkline.js";
+import { button, definition, empty, problem, show, table, toast } from "../ui.js";
+import { overall, stateBadge } from "./provider-state.js";
 
 const EVERY_MS = 5000;
-const STATES = {
-  ready: ["good", "ready"],
-  trying: ["warn", "being tried again"],
-  resting: ["warn", "resting"],
-  open: ["warn", "resting"],
-  partly: ["warn", "partly resting"],
-  disabled: ["bad", "disabled"],
-  inactive: ["", "inactive: no key"],
-};
+// So long what a button was answered stands still.
+const READABLE_MS = 20000;
 
 export default async function providers({ element, signal }) {
   const list = h("div", { class: "list" });
@@ -60,12 +55,6 @@ function render({ data }) {
   ];
 }
 
-/** Ready is only what has nothing that rests. */
-function overall({ state: own, keys, deployments: models }) {
-  const well = [...keys, ...models].every((item) => item.state === "ready");
-  return own === "ready" && !well ? "partly" : own;
-}
-
 function holder(provider) {
   const section = h("section", { class: "card", "aria-label": provider.name });
   return replace(section, card(provider, section));
@@ -73,38 +62,26 @@ function holder(provider) {
 
 function card(provider, section, result) {
   const note = h("div", { "aria-live": "polite" }, result);
-  const act = (name, title, done, kind = "") =>
-    h(
-      "button",
-      {
-        type: "button",
-        class: `small ${kind}`,
-        "aria-label": `${title}: ${provider.name}`,
-        onclick: async (event) => {
-          const button = event.currentTarget;
-          button.disabled = true;
-          section.dataset.busy = "yes";
-          try {
-            const now = await admin.post(`/providers/${encodeURIComponent(provider.name)}/${name}`, {});
-            replace(section, card(now, section, now.probe && probed(now.probe)));
-            if (done) toast(done);
-          } catch (error) {
-            replace(note, problem(error));
-            button.disabled = false;
-          } finally {
-            setTimeout(() => delete section.dataset.busy, 20000);
-          }
-        },
-      },
-      title,
-    );
+  const act = (name, title, done, kind = "") => {
+    const run = async () => {
+      section.dataset.busy = "yes";
+      setTimeout(() => delete section.dataset.busy, READABLE_MS);
+      const now = await admin.post(`/providers/${encodeURIComponent(provider.name)}/${name}`, {});
+      const refocus = rememberFocus();
+      replace(section, card(now, section, now.probe && probed(now.probe)));
+      refocus();
+      if (done) toast(done);
+    };
+    return button(title, run, { class: `small ${kind}`, "aria-label": `${title}: ${provider.name}`, fail: (error) => replace(note, problem(error)) });
+  };
   const disabled = provider.state === "disabled";
   return [
-    h("header", {}, h("h2", {}, provider.name), state(overall(provider))),
+    h("header", {}, h("h2", {}, provider.name), stateBadge(overall(provider))),
     definition([
       [t("Address"), h("span", { class: "quiet" }, provider.base_url ?? t("built in"))],
       [t("Running"), provider.concurrency ? `${provider.running} / ${provider.concurrency}` : provider.running],
     ]),
+    lastHour(provider.last_hour),
     provider.keys.length > 0 && h("div", { class: "list" }, h("h3", {}, t("Keys")), provider.keys.map(key)),
     deployments(provider.deployments),
     note,
@@ -118,16 +95,31 @@ function card(provider, section, result) {
   ];
 }
 
-function state(name, until) {
-  const [kind, text] = STATES[name] ?? ["", name];
-  return badge(kind, until ? t("{state}, back {time}", { state: t(text), time: format.moment(until) }) : t(text), until ? format.dateTime(until) : null);
+/** What was asked of a provider in the last hour, and how soon it answered. */
+function lastHour(slices) {
+  const values = (member) => slices.map((slice) => slice[member]);
+  const sum = (numbers) => numbers.reduce((one, other) => one + other, 0);
+  const attempts = sum(values("attempts"));
+  if (!attempts) return h("p", { class: "hint" }, t("Not asked in the last hour"));
+  const timed = slices.filter((slice) => slice.first_byte_ms !== null);
+  const answered = (slice) => slice.attempts - slice.failed;
+  const weight = sum(timed.map(answered));
+  const words = [t("{count} attempts", { count: format.number(attempts) }), t("{count} failed", { count: format.number(sum(values("failed"))) })];
+  if (weight) words.push(t("first byte {time}", { time: format.milliseconds(sum(timed.map((slice) => slice.first_byte_ms * answered(slice))) / weight) }));
+  return h(
+    "div",
+    { class: "last-hour" },
+    sparkBars(values("attempts"), values("failed")),
+    sparkLine(values("first_byte_ms")),
+    h("p", { class: "hint" }, t("{what} in the last hour", { what: words.join(t(", ")) })),
+  );
 }
 
 function key(item) {
   return h(
     "div",
     { class: "list" },
-    h("div", { class: "spread" }, h("code", {}, item.key ?? t("no key needed")), state(item.state, item.until)),
+    h("div", { class: "spread" }, h("code", {}, item.key ?? t("no key needed")), stateBadge(item.state, item.until)),
     item.cause && h("p", { class: "hint" }, `${item.cause.code}: ${item.cause.message}`),
     item.rate_limited?.length > 0 && h("p", { class: "hint" }, t("Too many requests at {names}", { names: item.rate_limited.map((pace) => pace.model ?? "*").join(", ") })),
   );
@@ -144,7 +136,7 @@ function deployments(items) {
       "div",
       { class: "list" },
       (bad.length ? bad : items.slice(0, 30)).map((item) => [
-        h("div", { class: "spread" }, h("span", {}, item.model), state(item.state, item.until)),
+        h("div", { class: "spread" }, h("span", {}, item.model), stateBadge(item.state, item.until)),
         item.cause && h("p", { class: "hint" }, `${item.cause.code}: ${item.cause.message}`),
       ]),
     ),

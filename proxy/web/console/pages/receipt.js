@@ -57,26 +57,27 @@ function receipt(item) {
   ];
 }
 
+/** Every attempt as a bar on one scale, from the request's coming to its end. */
 function timeline(item) {
   const begin = new Date(item.created).getTime();
-  const whole = Math.max(item.timings.total_ms ?? 0, 1);
+  const { first_output_ms: firstOutput, total_ms: total = 0 } = item.timings;
+  const share = (time) => `${100 * Math.max(0, Math.min(1, time / Math.max(total, 1)))}%`;
+  const piece = (kind, from, to) => {
+    const part = h("i", { class: kind });
+    part.style.left = share(from);
+    part.style.width = share(to - from);
+    return part;
+  };
   const bars = item.attempts.map((attempt, index) => {
     const start = Math.max(0, new Date(attempt.started).getTime() - begin);
-    const first = attempt.first_byte_ms ?? attempt.total_ms ?? 0;
+    const first = start + (attempt.first_byte_ms ?? attempt.total_ms ?? 0);
+    const end = start + (attempt.total_ms ?? 0);
     const failed = attempt.error !== null || (attempt.status ?? 500) >= 400;
-    const piece = (kind, from, to) => {
-      const part = h("i", { class: kind });
-      part.style.left = `${Math.min(99, (100 * from) / whole)}%`;
-      part.style.width = `${Math.max(0.5, (100 * (to - from)) / whole)}%`;
-      return part;
-    };
-    const end = start + (attempt.total_ms ?? first);
-    const said = attempt.error ?? attempt.status ?? "–";
     return h(
       "li",
       { class: "turn" },
-      h("p", {}, h("b", {}, `${index + 1}. ${attempt.provider}/${attempt.model}`), " ", h("span", { class: "quiet" }, `${attempt.provider_key ?? ""} ${said}`)),
-      h("div", { class: "track", "aria-hidden": "true" }, piece(failed ? "failed" : "wait", start, Math.min(start + first, end)), !failed && piece("", start + first, end)),
+      h("p", {}, h("b", {}, `${index + 1}. ${attempt.provider}/${attempt.model}`), " ", h("span", { class: "quiet" }, `${attempt.provider_key ?? ""} ${attempt.error ?? attempt.status ?? "–"}`)),
+      h("div", { class: "track", "aria-hidden": "true" }, piece(failed ? "failed" : "wait", start, Math.min(first, end)), !failed && piece("content", first, end), index === item.attempts.length - 1 && firstOutput !== undefined && piece("mark-output", firstOutput, firstOutput)),
       h(
         "p",
         { class: "facts" },
@@ -86,12 +87,18 @@ function timeline(item) {
       ),
     );
   });
+  const swatch = (kind, text) => h("li", {}, h("i", { class: `swatch ${kind}` }), text);
   return [
     bars.length ? h("ol", { class: "timeline" }, bars) : h("p", { class: "quiet" }, t("No provider was asked.")),
-    definition([
-      item.timings.first_output_ms !== undefined && [t("First output"), format.milliseconds(item.timings.first_output_ms)],
-      [t("Whole"), format.milliseconds(item.timings.total_ms)],
-    ]),
+    bars.length > 0 &&
+      h(
+        "ul",
+        { class: "legend" },
+        swatch("wait", t("until the first byte")),
+        swatch("content", t("answer")),
+        firstOutput !== undefined && swatch("mark-output", t("first output after {time}", { time: format.milliseconds(firstOutput) })),
+        h("li", {}, t("end after {time}", { time: format.milliseconds(total) })),
+      ),
   ];
 }
 
@@ -132,7 +139,7 @@ function cost(item) {
     Number(item.paid.wallet) && [t("from the wallet"), format.exact(item.paid.wallet)],
   ].filter(Boolean);
   return [
-    h("p", { class: "figure-line" }, format.exact(item.cost)),
+    h("p", { class: "amount" }, format.exact(item.cost)),
     definition([
       [t("Charged"), t(BILLING[item.billing] ?? item.billing)],
       [t("Price per million tokens"), price ? `${format.money(price.input, price.currency)} ${t("Input")}, ${format.money(price.output, price.currency)} ${t("Output")}` : t("none: the model has no price")],

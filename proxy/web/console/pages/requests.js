@@ -6,7 +6,7 @@ import * as format from "../format.js";
 import { t } from "../i18n.js";
 import { session } from "../session.js";
 import { heading } from "../shell.js";
-import { badge, empty, field, input, problem, select, show, table, time } from "../ui.js";
+import { badge, empty, field, input, paged, problem, select, show, table, time } from "../ui.js";
 import { finishText, receiptPage } from "./receipt.js";
 
 const EVERY_MS = 5000;
@@ -44,7 +44,7 @@ export default async function requests({ element, rest, query, setQuery, signal 
     if (paused || document.hidden || list.contains(document.activeElement) || list.dataset.more) return;
     try {
       const page = await admin.get("/requests", { ...filters, limit: PAGE });
-      if (signal.aborted || (page.data[0]?.id ?? "") === first) return;
+      if (signal.aborted || list.dataset.more || (page.data[0]?.id ?? "") === first) return;
       replace(list, render(page));
       replace(note);
     } catch (error) {
@@ -65,22 +65,10 @@ export default async function requests({ element, rest, query, setQuery, signal 
         ? empty(t("No request matches"), t("Change or clear the filters."), h("a", { href: "#/requests" }, t("Clear the filters")))
         : empty(t("No requests yet"), t("They appear here as soon as a program calls the gateway."), h("a", { href: "#/chat" }, t("Send one with the test chat")));
     }
-    const shown = listed(page.data, keyNames);
-    const more = h("div", { class: "actions" });
-    offer(page.next_cursor);
-    return [shown, more];
-
-    function offer(cursor) {
-      const act = () => older(cursor).catch((error) => replace(note, problem(error)));
-      replace(more, cursor && h("button", { type: "button", onclick: act }, t("Show older ones")));
-    }
-
-    async function older(cursor) {
+    return paged(page, (items) => listed(items, keyNames), (cursor) => {
       list.dataset.more = "yes"; // From here on the list stands still.
-      const next = await admin.get("/requests", { ...given, limit: PAGE, cursor });
-      shown.querySelector("tbody").append(...listed(next.data, keyNames).querySelectorAll("tbody tr"));
-      offer(next.next_cursor);
-    }
+      return admin.get("/requests", { ...given, limit: PAGE, cursor });
+    });
   }
   return undefined;
 }
