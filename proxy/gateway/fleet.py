@@ -22,6 +22,13 @@ LAST_RESORT_NS = 5 * 10**9
 _KEY_CLASSES = (ErrorClass.AUTH, ErrorClass.QUOTA)
 
 
+class Cause(NamedTuple):
+    """The last failure of a key or deployment, and when it was."""
+
+    failure: UpstreamFailure
+    at_ns: int
+
+
 @dataclass(slots=True)
 class KeyHealth:
     """One provider key: rests of its own, and those that hold for one model."""
@@ -32,14 +39,14 @@ class KeyHealth:
     paces: OrderedDict[str, Rest] = field(default_factory=OrderedDict)
     running: int = 0
     bucket: TokenBucket | None = None
-    #: What the last failure was.
-    cause: UpstreamFailure | None = None
+    #: Since the last reset.
+    cause: Cause | None = None
 
 
 @dataclass(slots=True)
 class DeploymentHealth:
     breaker: Breaker = field(default_factory=Breaker)
-    cause: UpstreamFailure | None = None
+    cause: Cause | None = None
     #: When it was last tried although it, or all keys for it, rested.
     last_resort_ns: int | None = None
 
@@ -240,16 +247,16 @@ class Fleet:
         if attempt.begun_ns < attempt.state.reset_ns:
             return
         if kind in _KEY_CLASSES:
-            health.cause = failure
+            health.cause = Cause(failure, now_ns)
             is_last = self._is_last(attempt.provider, attempt.key, now_ns)
             health.rest.strike(attempt.begun_ns, now_ns, LAST_KEY_REST if is_last else REST[kind], failure)
         elif kind is ErrorClass.RATE:
-            health.cause = failure
+            health.cause = Cause(failure, now_ns)
             asked_s = failure.retry_after_s
             asked_ns = None if asked_s is None else int(asked_s * 10**9)
             self._pace(health, model).strike(attempt.begun_ns, now_ns, REST[kind], failure, asked_ns)
         elif kind is ErrorClass.SERVER:
-            attempt.model.cause = failure
+            attempt.model.cause = Cause(failure, now_ns)
             attempt.model.breaker.fail(attempt.begun_ns, now_ns, failure)
         else:  # the request's own fault: the provider works
             attempt.failed = False

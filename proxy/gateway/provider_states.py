@@ -8,7 +8,7 @@ from proxy.core.errors import BadRequest, RequestRefused, UpstreamFailure
 from proxy.core.health import Condition, Rest
 from proxy.core.moments import rfc3339
 from proxy.gateway.clock import Clock
-from proxy.gateway.fleet import DeploymentHealth, KeyHealth
+from proxy.gateway.fleet import Cause, DeploymentHealth, KeyHealth
 from proxy.gateway.router import Router
 from proxy.gateway.snapshot import Snapshot
 from proxy.upstream.client import UpstreamClient
@@ -78,7 +78,7 @@ class ProviderStates:
             health.rest.open()
             health.paces.clear()
         except UpstreamFailure as failure:
-            error = _cause(failure)
+            error = _failure(failure)
         return {
             "key": key.masked,
             "ok": error is None,
@@ -154,7 +154,7 @@ class ProviderStates:
         return {
             "key": key.masked,
             **self._rest(health.rest, Condition.RESTING),
-            "cause": _cause(health.cause),
+            "cause": self._cause(health.cause),
             "running": health.running,
             "rpm": limits and limits.rpm,
             "concurrency": limits and limits.concurrency,
@@ -163,7 +163,10 @@ class ProviderStates:
 
     def _deployment(self, model: str, health: DeploymentHealth | None) -> Json:
         rest = self._rest(health.breaker if health else Rest(), Condition.OPEN)
-        return {"model": model, **rest, "cause": _cause(health.cause if health else None)}
+        return {"model": model, **rest, "cause": self._cause(health.cause if health else None)}
+
+    def _cause(self, cause: Cause | None) -> Json | None:
+        return cause and {**_failure(cause.failure), "at": rfc3339(self._clock.unix_ms(cause.at_ns))}
 
     def _rest(self, rest: Rest, closed: Condition) -> Json:
         now_ns = self._clock.monotonic_ns()
@@ -172,8 +175,6 @@ class ProviderStates:
         return {"state": (Condition.TRYING if rest.trying else Condition.READY).value, "until": None}
 
 
-def _cause(failure: UpstreamFailure | None) -> Json | None:
-    """Return what the last failure was; the provider's own words are masked already."""
-    if failure is None:
-        return None
+def _failure(failure: UpstreamFailure) -> Json:
+    """Return what went wrong; the provider's own words are masked already."""
     return {"class": failure.error_class.value, "code": failure.code, "message": failure.message}

@@ -64,7 +64,8 @@ class Reports:
         start, end = self._dates(query)
         if query.group_by is not None and query.group_by not in GROUPS:
             raise _bad("group_by", f"must be one of {', '.join(GROUPS)}")
-        currency = self._config().billing.currency
+        config = self._config()
+        currency = config.billing.currency
         names = list(dict.fromkeys(("provider", "model", "day", query.group_by or "day")))
         found = await asyncio.gather(*(self._sums(start, end, query, name) for name in names))
         by = dict(zip(names, found, strict=True))
@@ -73,6 +74,7 @@ class Reports:
             "period": {"start_date": start, "end_date": end},
             **_figures(by["day"], currency),
             "currency": currency,
+            "timezone": config.limits.timezone,
         }
         for name in ("provider", "model", "day"):
             report[f"by_{name}"] = [_line(name, item, currency) for item in by[name]]
@@ -88,24 +90,19 @@ class Reports:
             raise _bad("by", f"must be one of {', '.join(hourly.GROUPS)}")
         last_ms = self._clock.now_ms() // hourly.HOUR_MS * hourly.HOUR_MS
         first_ms = last_ms - (query.hours - 1) * hourly.HOUR_MS
-        sums, times = await asyncio.gather(self._usage.hours(first_ms, query.by), self._usage.times(first_ms))
+        sums = await self._usage.hours(first_ms, query.by)
         by_hour: dict[int, list[HourSum]] = {}
         for item in sums:
             by_hour.setdefault(item.hour_ms, []).append(item)
-        report: Json = {
-            "hours": query.hours,
-            "since": rfc3339(first_ms),
-            **_counts(sums),
-            **_percentiles(times.values()),
-            "data": [
-                {
-                    "hour": rfc3339(hour),
-                    **_counts(by_hour.get(hour, ())),
-                    **_percentiles([times.get(hour, {})]),
-                }
-                for hour in range(first_ms, last_ms + 1, hourly.HOUR_MS)
-            ],
-        }
+        hours = range(first_ms, last_ms + 1, hourly.HOUR_MS)
+        report: Json = {"hours": query.hours, "since": rfc3339(first_ms), **_counts(sums)}
+        data = [{"hour": rfc3339(hour), **_counts(by_hour.get(hour, ()))} for hour in hours]
+        if query.by is None:
+            times = await self._usage.times(first_ms)
+            report.update(_percentiles(times.values()))
+            for hour, line in zip(hours, data, strict=True):
+                line.update(_percentiles([times.get(hour, {})]))
+        report["data"] = data
         if query.by is not None:
             report["groups"] = [
                 {"hour": rfc3339(item.hour_ms), query.by: item.name or None, **_counts([item])}

@@ -22,7 +22,7 @@ def test_the_list(run: Run) -> None:
 def test_the_list_as_json(run: Run) -> None:
     listed = run("clients", "--json").json
     assert len(listed) == 17
-    assert {"name", "title", "kind", "needs_public_address", "steps", "notes"} == listed[0].keys()
+    assert {"name", "title", "kind", "dialect", "needs_public_address", "steps", "notes"} == listed[0].keys()
 
 
 def test_one_client_uses_what_the_configuration_says(run: Run) -> None:

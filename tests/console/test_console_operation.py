@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("console")
 
-CAUSE = {"class": "auth", "code": "upstream_auth_failed", "message": "The provider demo refused the key."}
+CAUSE = {
+    "class": "auth",
+    "code": "upstream_auth_failed",
+    "message": "The provider demo refused the key.",
+    "at": "2099-12-31T20:00:00.000Z",
+}
 RESTING = {"key": "…abcd", "state": "resting", "until": "2100-01-01T14:02:00.000Z", "cause": CAUSE}
 
 
@@ -67,7 +72,9 @@ class TestAttention:
             .get_by_role("listitem")
             .filter(has_text="…abcd")
         )
-        item.get_by_text(re.compile(r"Key …abcd of demo was refused and rests until .*2100")).wait_for()
+        item.get_by_text(
+            re.compile(r"Key …abcd of demo was refused at .*2099.* and rests until .*2100")
+        ).wait_for()
         item.get_by_text(CAUSE["message"]).wait_for()
         assert item.get_by_role("link").get_attribute("href") == "#/providers"
         page.unroute_all()

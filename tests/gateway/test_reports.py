@@ -64,6 +64,7 @@ async def test_this_month_as_a_whole(reports: Reports) -> None:
         "output_tokens": 40,
         "reasoning_tokens": 10,
         "currency": "CNY",
+        "timezone": "UTC",
         "by_provider": [
             {"provider": "ali", "tokens": 240, "cost": "¥4.00", "cost_value": "4.000000000", "requests": 2},
             {"provider": None, "tokens": 0, "cost": "¥0.00", "cost_value": "0.000000000", "requests": 1},

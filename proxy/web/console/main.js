@@ -24,6 +24,14 @@ function decoded(text) {
   }
 }
 
+/** Return the page that a name in the address stands for: the first one, unless it is another's. */
+function pageOf(name) {
+  const known = pages().map(([page]) => page);
+  return known.includes(name) || name === "requests" ? name : known[0];
+}
+
+const load = (page) => import(`./pages/${page}.js`);
+
 async function open() {
   leaving.abort();
   leaving = new AbortController();
@@ -35,14 +43,13 @@ async function open() {
     return;
   }
   const { name, rest, query } = place();
-  const known = pages().map(([page]) => page);
-  const page = known.includes(name) || name === "requests" ? name : known[0];
+  const page = pageOf(name);
   const refocus = rememberFocus();
   const main = frame(page, open, signOut);
   const content = h("div", { class: "page" });
   main.append(content);
   try {
-    const module = await import(`./pages/${page}.js`);
+    const module = await load(page);
     if (signal.aborted) return;
     await module.default({ element: content, rest: page === name ? rest : [], query, signal, setQuery });
   } catch (error) {
@@ -66,7 +73,7 @@ function setQuery(changes) {
 async function begin() {
   let failed;
   try {
-    if (session.key) await learn();
+    if (session.key) await Promise.all([learn(), load(pageOf(place().name))]);
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) return;
     failed = error;
@@ -83,7 +90,7 @@ async function learn() {
     session.timezone = config.limits.timezone;
     session.plans = config.plans;
   } else {
-    session.currency = (await get("/v1/usage")).currency;
+    ({ currency: session.currency, timezone: session.timezone } = await get("/v1/usage"));
   }
 }
 

@@ -69,8 +69,9 @@ function ofReadiness(ready) {
 
 /** By the class of its cause: what happened to a key of a provider. */
 const KEY_RESTS = {
-  auth: "Key {key} of {name} was refused and rests until {time}.",
-  quota: "Key {key} of {name} has nothing left at its provider and rests until {time}.",
+  auth: "Key {key} of {name} was refused at {at} and rests until {time}.",
+  quota: "Key {key} of {name} had nothing left at its provider at {at} and rests until {time}.",
+  other: "Key {key} of {name} failed at {at} and rests until {time}.", // a failure that came after the one it rests for
 };
 
 function ofProvider(provider) {
@@ -92,13 +93,13 @@ function ofProvider(provider) {
   const open = provider.deployments.filter((item) => item.state === "open").slice(0, MOST_MODELS);
   return [
     ...resting.map(({ key, until, cause }) => ({
-      text: t(KEY_RESTS[cause?.class] ?? "Key {key} of {name} failed and rests until {time}.", { key: key ?? "–", name, time: format.clock(until) }),
+      text: t(KEY_RESTS[cause.class] ?? KEY_RESTS.other, { key: key ?? "–", name, at: format.clock(cause.at), time: format.clock(until) }),
       cause,
       link,
       act: [t("Probe again"), probe],
     })),
     ...open.map(({ model, until, cause }) => ({
-      text: t("{model} at {name} failed too often and rests until {time}.", { model, name, time: format.clock(until) }),
+      text: t("{model} at {name} failed too often, last at {at}, and rests until {time}.", { model, name, at: format.clock(cause.at), time: format.clock(until) }),
       cause,
       link,
       act: [t("Reset"), reset],

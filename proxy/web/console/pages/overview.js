@@ -1,6 +1,6 @@
 // What happened: four figures, one chart, what needs attention, who used most.
 
-import { admin, get, own } from "../api.js";
+import { admin } from "../api.js";
 import { chart } from "../chart.js";
 import { h, replace } from "../dom.js";
 import * as format from "../format.js";
@@ -8,7 +8,7 @@ import { t } from "../i18n.js";
 import { session } from "../session.js";
 import { heading } from "../shell.js";
 import { empty, field, input, show, switches, table } from "../ui.js";
-import { FIGURES, readDays, readHours } from "./overview-data.js";
+import { FIGURES, readDays, reader, readHours } from "./overview-data.js";
 import { attention } from "./attention.js";
 
 const PERIODS = [
@@ -18,39 +18,37 @@ const PERIODS = [
   ["custom", "Dates"],
 ];
 
-export default async function overview({ element, query, setQuery, signal }) {
+export default async function overview({ element, query, setQuery }) {
   const periods = session.isAdmin ? PERIODS : PERIODS.slice(1);
   const period = periods.some(([name]) => name === query.get("period")) ? query.get("period") : periods[0][0];
   const figure = query.get("figure") in FIGURES ? query.get("figure") : "requests";
   const groups = [["none", t("All")], ["model", t("Model")], ["provider", t("Provider")]];
   if (session.isAdmin) groups.push(["key", t("Key")], ["account", t("Account")]);
   const by = groups.some(([name]) => name === query.get("by")) ? query.get("by") : "model";
+  const range = dates(period, query);
+  const names = session.isAdmin ? namesOfKeys() : Promise.resolve(new Map());
+
   const title = session.isAdmin ? t("Overview") : t("Usage");
   const sentence = session.isAdmin ? null : t("All keys of your account together.");
   const choose = switches(t("Period"), periods.map(([name, text]) => [name, t(text)]), period, (name) => setQuery({ period: name }));
-  const first = format.day(period === "7d" ? 6 : 29);
-  const from = query.get("from") ?? first;
-  const to = query.get("to") ?? format.day();
-  const dates = period === "custom" && custom(from, to, setQuery);
   const figures = h("div");
   const main = h("section", { class: "card" });
-  const tables = h("div", { class: "columns" });
-  const times = h("section", { class: "card" });
-  const side = h("section", { class: "card", "aria-label": t("Needs attention") });
-  const chartRow = h("div", { class: session.isAdmin ? "wide-left" : "" }, main, session.isAdmin && side);
-  replace(element, heading(title, sentence, choose), dates, figures, chartRow, session.isAdmin && times, tables);
+  const side = session.isAdmin && h("section", { class: "card", "aria-label": t("Needs attention") });
+  const times = session.isAdmin && h("section", { class: "card" });
+  const tables = (session.isAdmin ? ["model", "key", "provider", "account"] : ["model", "provider"]).map((kind) => [kind, h("section", { class: "card" })]);
+  replace(
+    element,
+    heading(title, sentence, choose),
+    period === "custom" && custom(range, setQuery),
+    figures,
+    h("div", { class: session.isAdmin ? "wide-left" : "" }, main, side),
+    times,
+    h("div", { class: "columns" }, tables.map(([, card]) => card)),
+  );
 
-  if (session.isAdmin) {
-    show(side, attention, (list) => [h("h2", {}, t("Needs attention")), list]);
-    show(times, () => admin.get("/stats", { hours: 24 }), latency);
-  }
-  const names = session.isAdmin ? await namesOfKeys() : new Map();
-  if (signal.aborted) return;
-  const load = () =>
-    period === "24h" ? readHours(by, figure, names) : readDays({ from: period === "custom" ? from : first, to: period === "custom" ? to : format.day(), by, figure, names });
-  await show(main, load, (data) => {
+  const draw = (data) => {
     replace(figures, summary(data));
-    const named = FIGURES[figure];
+    const { title: shown, format: exact, axis } = FIGURES[figure];
     return [
       h(
         "header",
@@ -58,21 +56,27 @@ export default async function overview({ element, query, setQuery, signal }) {
         switches(t("Figure"), Object.entries(FIGURES).map(([name, item]) => [name, t(item.title)]), figure, (name) => setQuery({ figure: name })),
         switches(t("Breakdown"), groups, by, (name) => setQuery({ by: name })),
       ),
-      chart({ title: t(named.title), labels: data.labels, series: data.series, format: named.format, axis: named.axis }),
+      chart({ title: t(shown), labels: data.labels, series: data.series, format: exact, axis }),
     ];
-  });
-  const range = period === "24h" ? { start_date: format.day(1), end_date: format.day() } : { start_date: period === "custom" ? from : first, end_date: period === "custom" ? to : format.day() };
-  const kinds = session.isAdmin ? ["model", "key", "provider", "account"] : ["model", "provider"];
-  if (signal.aborted) return;
-  for (const kind of kinds) {
-    const card = h("section", { class: "card" });
-    tables.append(card);
-    const path = `${own()}/usage`;
-    show(card, () => get(path, { ...range, group_by: kind }), (report) => top(kind, report.data, names));
-  }
+  };
+  const most = reader(range, names);
+  await Promise.all([
+    show(main, () => (range ? readDays({ ...range, by, figure, names }) : readHours(by, figure, names)), draw),
+    side && show(side, attention, (list) => [h("h2", {}, t("Needs attention")), list]),
+    ...tables.map(([kind, card]) => show(card, () => most(kind), (rows) => top(kind, rows))),
+    times && show(times, () => admin.get("/stats", { hours: 24 }), latency),
+  ]);
 }
 
-function custom(from, to, setQuery) {
+/** The days of a period, both included; null for the last 24 hours. */
+function dates(period, query) {
+  if (period === "24h") return null;
+  const range = { from: format.day(period === "7d" ? 6 : 29), to: format.day() };
+  if (period !== "custom") return range;
+  return { from: query.get("from") ?? range.from, to: query.get("to") ?? range.to };
+}
+
+function custom({ from, to }, setQuery) {
   const dated = (name, value) =>
     input(name, { type: "date", value, onchange: (event) => event.target.value && setQuery({ [name]: event.target.value }) });
   return h("div", { class: "filters" }, field(t("From"), dated("from", from)), field(t("To"), dated("to", to)));
@@ -136,14 +140,13 @@ function latency(stats) {
 
 const TITLES = { model: "Models", key: "Keys", provider: "Providers", account: "Accounts" };
 
-function top(kind, data, names) {
-  const most = Math.max(...data.map((item) => item.total_tokens), 1);
-  const rows = data.slice(0, 8);
+function top(kind, all) {
+  const most = Math.max(...all.map((item) => item.tokens), 1);
+  const rows = all.slice(0, 8);
   const name = (item) => {
-    const text = kind === "key" ? (names.get(item.key) ?? item.key) : (item[kind] ?? t("none reached"));
     const bar = h("i", {});
-    bar.style.width = `${(100 * item.total_tokens) / most}%`;
-    return [h("span", { class: "name" }, text), h("span", { class: "inline-bar" }, bar)];
+    bar.style.width = `${(100 * item.tokens) / most}%`;
+    return [h("span", { class: "name" }, item.name), h("span", { class: "inline-bar" }, bar)];
   };
   const body = rows.length
     ? table(
@@ -151,8 +154,8 @@ function top(kind, data, names) {
         [
           { title: t("Name"), cell: name },
           { title: t("Requests"), number: true, cell: (item) => format.short(item.requests) },
-          { title: t("Tokens"), number: true, cell: (item) => format.short(item.total_tokens) },
-          { title: t("Cost"), number: true, cell: (item) => format.money(item.total_cost_value) },
+          { title: t("Tokens"), number: true, cell: (item) => format.short(item.tokens) },
+          { title: t("Cost"), number: true, cell: (item) => format.money(item.cost) },
         ],
         rows,
       )
