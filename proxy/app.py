@@ -42,6 +42,7 @@ from proxy.web.console import Console
 from proxy.web.health import health_routes
 from proxy.web.inference import Inference
 from proxy.web.key_chat import KeyChat
+from proxy.web.metrics import metrics_routes
 from proxy.web.money import MoneyApi
 from proxy.web.price_imports import PricesApi
 from proxy.web.providers import ProvidersApi
@@ -124,8 +125,11 @@ class App:
         clients = ClientSetup(gateway.current)
         routes = [
             *health_routes(gateway, database.writer, reloader),
+            *metrics_routes(gateway, database.writer, admin_key),
             *Console(gateway.config).routes(),
-            *self_service_routes(keyring, treasury, clock, reports, usage, directory, clients),
+            *self_service_routes(
+                keyring, treasury, clock, reports, usage, directory, clients, gateway.config
+            ),
             *admin_routes(
                 admin_key,
                 clock,

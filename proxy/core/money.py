@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 
-from proxy.core.pricing import NANOS, Price, Ratio
+from proxy.core.pricing import NANOS, ONE, Price, Ratio
 
 _SIGNS = {"CNY": "¥", "USD": "$"}
 _CENT = Decimal("0.01")
@@ -64,11 +64,16 @@ def ratio_text(ratio: Ratio) -> str:
 
 
 @lru_cache(maxsize=256)
-def price_terms(price: Price) -> Mapping[str, str]:
-    """Return a price as receipts show it: each class per million tokens, `per_request` each."""
+def price_terms(price: Price, rate: Ratio = ONE) -> Mapping[str, str]:
+    """Return a price as receipts show it: each class per million tokens, `per_request` each.
+
+    `exchange_rate` is there where the price is not in the billing currency.
+    """
     terms = {"currency": price.currency, "per": "1M"}
     for name in ("input", "output", "cached_input", "cache_write", "reasoning", "per_request"):
         terms[name] = plain_price(getattr(price, name))
+    if rate != ONE:
+        terms["exchange_rate"] = ratio_text(rate)
     return terms
 
 

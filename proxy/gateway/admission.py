@@ -263,8 +263,9 @@ def _priced(
     deployment: Deployment, key: KeyState, snapshot: Snapshot, resolution: Resolution, fallback: int
 ) -> Candidate:
     price = snapshot.price_of(resolution.model, deployment)
-    factor = ONE if price is None else key.discount.times(snapshot.exchange_rate(price.currency))
-    return Candidate(deployment, price, factor, resolution.model, resolution.served_name, fallback)
+    rate = ONE if price is None else snapshot.exchange_rate(price.currency)
+    factor = ONE if price is None else key.discount.times(rate)
+    return Candidate(deployment, price, factor, resolution.model, resolution.served_name, fallback, rate)
 
 
 def _estimate(request: ClientRequest, key: KeyState, snapshot: Snapshot, model: str) -> int | None:

@@ -1,6 +1,6 @@
 """What a request may cost at most, and whether its key may spend that. docs/billing.md, "Holds" """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 from typing import NamedTuple
 
@@ -9,8 +9,8 @@ from proxy.core.entities import Usage
 from proxy.core.errors import InsufficientQuota, PermissionRefused
 from proxy.core.funding import Worst, held_output
 from proxy.core.moments import rfc3339
-from proxy.core.money import display_amount
-from proxy.core.pricing import Price, Ratio
+from proxy.core.money import display_amount, price_terms
+from proxy.core.pricing import ONE, Price, Ratio
 from proxy.core.quoting import quoted
 from proxy.core.routing import Deployment, Model
 from proxy.gateway.keystate import KeyState
@@ -34,6 +34,8 @@ class Candidate(NamedTuple):
     served_name: str | None = None
     #: 0 for the model asked for, else its place among the fallback models, 1 for the first.
     fallback: int = 0
+    #: What one unit of the price's currency is worth in the billing currency.
+    rate: Ratio = ONE
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -46,6 +48,12 @@ class Candidate(NamedTuple):
         A billion at most: prices and exchange rates could be set so that SQLite's integers end before.
         """
         return 0 if self.price is None else min(pricing.cost(usage, self.price, self.factor), MOST_NANOS)
+
+    def terms(self, usage: Usage) -> Mapping[str, str] | None:
+        """Return the price that applies to an exchange with this usage, as its receipt shows it."""
+        if self.price is None:
+            return None
+        return price_terms(self.price.at(usage.input_tokens), self.rate)
 
     @property
     def free(self) -> bool:

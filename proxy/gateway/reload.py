@@ -44,7 +44,7 @@ FULL, NORMAL = "FULL", "NORMAL"
 class Outcome(NamedTuple):
     """What a reload changed. `waiting`: keys that need a restart; all others are in force.
 
-    `error` says why one changed nothing, for everybody to read.
+    `error` says why one changed nothing: for administrators, since it may quote values of the file.
     """
 
     at_ms: int
@@ -223,7 +223,7 @@ class Reloader:
         self._pending = not isinstance(error, ConfigError) or isinstance(error, PlansInUse)
         if self._reported != str(error):
             self._reported = str(error)
-            self._outcomes.appendleft(Outcome(self._clock.now_ms(), error=self.error))
+            self._outcomes.appendleft(Outcome(self._clock.now_ms(), error=str(error)))
             logger.error("%s was not reloaded; the configuration before stays in force:", self._file.path)
             for line in str(error).splitlines():
                 logger.error("%s", line)

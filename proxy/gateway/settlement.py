@@ -185,7 +185,7 @@ class Accounting:
             estimated=settlement.estimated,
             cost_nanos=0 if void else candidate.cost_nanos(settlement.usage),
             discount=money.ratio_text(admitted.discount),
-            price=None if candidate.price is None else money.price_terms(candidate.price),
+            price=candidate.terms(settlement.usage),
             attempts=self._attempts.attempts(),
             timings=self._timings(),
         )

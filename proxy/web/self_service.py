@@ -3,7 +3,7 @@
 None of it counts against limits: coding tools ask dozens of times at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import msgspec
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
+from proxy.config.schema import Config
 from proxy.core.errors import RequestRefused
 from proxy.gateway import views
 from proxy.gateway.admission import check_address
@@ -58,6 +59,7 @@ class SelfService:
         usage: UsageStore,
         directory: Directory,
         clients: ClientSetup,
+        config: Callable[[], Config],
     ) -> None:
         self._treasury = treasury
         self._clock = clock
@@ -65,10 +67,12 @@ class SelfService:
         self._usage = usage
         self._directory = directory
         self._clients = clients
+        self._config = config
 
     async def key(self, request: Request) -> Response:
-        """The key with the limits that hold for it, and what remains of them."""
+        """The key with the limits that hold for it, what remains of them, and how the gateway bills."""
         state = _key(request)
+        config = self._config()
         (funds,) = await self._treasury.shown([state.account.name])
         requests, tokens = state.limiter.windows(*self._clock.instant())
         shown = views.key_object(state, self._clock) | {
@@ -77,6 +81,11 @@ class SelfService:
             "remaining": {
                 "requests": requests and requests.remaining,
                 "tokens": tokens and tokens.remaining,
+            },
+            "billing": {
+                "mode": config.billing.mode,
+                "currency": config.billing.currency,
+                "timezone": config.limits.timezone,
             },
             **views.funds_members(funds, state.funds.held_nanos, self._clock.now_ms()),
         }
@@ -133,9 +142,10 @@ def self_service_routes(
     usage: UsageStore,
     directory: Directory,
     clients: ClientSetup,
+    config: Callable[[], Config],
 ) -> Sequence[BaseRoute]:
     """Return the routes below each prefix; those of models also without one."""
-    service = SelfService(treasury, clock, reports, usage, directory, clients)
+    service = SelfService(treasury, clock, reports, usage, directory, clients, config)
     gate, limits = KeyGate(keyring, clock), service.limit_headers
     models = {
         "/models": Resource(gate, limits, GET=service.models),

@@ -132,3 +132,4 @@ def test_the_terms_of_a_price() -> None:
         "reasoning": "8",
         "per_request": "0.01",
     }
+    assert price_terms(price, Ratio(7, 50))["exchange_rate"] == "0.14"

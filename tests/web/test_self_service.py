@@ -1,6 +1,7 @@
 """What a client can ask about its own key, over a running gateway."""
 
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,16 @@ MODELS = {
         "price": {"input": 2, "output": 8, "currency": "CNY", "per": "1M"},
     },
     "slow": {"routes": ["demo/y"]},
+    "abroad": {
+        "routes": ["demo/z"],
+        "price": {
+            "input": 1,
+            "output": 5,
+            "currency": "USD",
+            "per": "1M",
+            "tiers": [{"above_input_tokens": 2, "input": 2, "output": 10}],
+        },
+    },
 }
 
 
@@ -28,7 +39,7 @@ MODELS = {
 async def sluice(tmp_path: Path) -> AsyncIterator[Sluice]:
     async with gateway(
         tmp_path,
-        billing={"currency": "CNY"},
+        billing={"currency": "CNY", "exchange_rates": {"USD": 7.25}},
         providers={"demo": {"preset": "echo"}},
         models=MODELS,
         plans=PLANS,
@@ -127,6 +138,7 @@ class TestKey:
             "quota": {"amount": "5.000000000", "period": "total", "spent": cost, "resets_at": None},
             "plan": "free",
             "remaining": {"requests": 9},
+            "billing": {"mode": "track", "currency": "CNY", "timezone": "UTC"},
             "funds": {"grants": [], "subscription": None, "wallet": "0.000000000"},
             "available": "0.000000000",
         }
@@ -189,13 +201,26 @@ class TestReceipts:
         assert foreign.status_code == unknown.status_code == 404
         assert foreign.json()["error"]["message"] == unknown.json()["error"]["message"]
 
+    async def test_a_cost_can_be_computed_again(self, sluice: Sluice) -> None:
+        answer = await chat(sluice, model="abroad")
+        receipt = (await sluice.http.get(f"/v1/requests/{answer.headers['x-request-id']}")).json()
+        price, usage = receipt["price"], receipt["usage"]
+        assert (price["input"], price["output"], price["exchange_rate"]) == ("2", "10", "7.25")
+        millionths = usage["input_tokens"] * 2 + usage["output_tokens"] * 10
+        assert Decimal(receipt["cost"]) == millionths * Decimal("7.25") / 10**6
+
+    async def test_without_an_exchange_there_is_no_rate(self, sluice: Sluice) -> None:
+        answer = await chat(sluice)
+        receipt = (await sluice.http.get(f"/v1/requests/{answer.headers['x-request-id']}")).json()
+        assert "exchange_rate" not in receipt["price"]
+
 
 class TestModels:
     async def test_the_list(self, sluice: Sluice) -> None:
         listed = (await sluice.http.get("/v1/models?limit=1000")).json()
         assert (listed["object"], listed["has_more"]) == ("list", False)
         assert (listed["first_id"], listed["last_id"]) == ("fast", "demo/echo")
-        assert [model["id"] for model in listed["data"]] == ["fast", "slow", "demo/echo"]
+        assert [model["id"] for model in listed["data"]] == ["fast", "slow", "abroad", "demo/echo"]
         assert (await sluice.http.get("/api/v1/models")).json() == listed
         assert (await sluice.http.get("/models")).json() == listed
 
@@ -221,7 +246,12 @@ class TestModels:
 
     async def test_openais_sdk_lists_and_gets_them(self, sluice: Sluice) -> None:
         async with openai.AsyncOpenAI(base_url=f"{sluice.url}/v1", api_key=API_KEY) as client:
-            assert [model.id async for model in client.models.list()] == ["fast", "slow", "demo/echo"]
+            assert [model.id async for model in client.models.list()] == [
+                "fast",
+                "slow",
+                "abroad",
+                "demo/echo",
+            ]
             assert (await client.models.retrieve("demo/echo")).owned_by == "demo"
             with pytest.raises(openai.NotFoundError, match="no model"):
                 await client.models.retrieve("fasst")
@@ -231,6 +261,7 @@ class TestModels:
             assert [model.display_name async for model in client.models.list()] == [
                 "fast",
                 "slow",
+                "abroad",
                 "demo/echo",
             ]
             assert (await client.models.retrieve("fast")).type == "model"
