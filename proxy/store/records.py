@@ -1,5 +1,6 @@
 """Usage records as rows: one for each admitted exchange, running or finished."""
 
+import logging
 import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -9,6 +10,8 @@ import msgspec
 from proxy.core.entities import AdmittedExchange, Attempt, Billing, Finish, Usage, UsageRecord
 from proxy.core.funding import Hold
 from proxy.store.database import Database
+
+logger = logging.getLogger("sluice.store")
 
 # What an exchange has from its admission on comes first: the conflict is with such a row, and
 # leaves a finished one alone.
@@ -162,8 +165,16 @@ def _running(hold: str | None, progress: str | None, stream: int, **exchange: An
     return Running(
         AdmittedExchange(stream=bool(stream), **exchange),
         hold is not None,
-        None if progress is None else _decode_record(progress),
+        None if progress is None else _noted(exchange["id"], progress),
     )
+
+
+def _noted(id: str, progress: str) -> UsageRecord | None:
+    try:
+        return _decode_record(progress)
+    except msgspec.MsgspecError:
+        logger.exception("what was noted of %s cannot be read: %s", id, progress)
+        return None
 
 
 async def read(

@@ -14,7 +14,9 @@ from proxy.core.funding import Funds, Hold, pay
 from proxy.store import daily, hourly, ledger, listing, records
 from proxy.store.daily import Additions, Sum
 from proxy.store.database import Database
+from proxy.store.errors import LedgerUnavailable
 from proxy.store.hourly import Hours
+from proxy.store.records import Running
 
 logger = logging.getLogger("sluice.store")
 
@@ -151,15 +153,27 @@ class UsageStore:
         """
         count = 0
         while lost := await records.read_running(self._database, _RECOVERED):
-            crashed = [(progress or _crashed(exchange), held) for exchange, held, progress in lost]
-            works = [Settlement(record, self._additions, paid=held) for record, held in crashed]
-            await asyncio.gather(*map(self._database.writer.submit, works))
-            for record, _ in crashed:
+            for record in await asyncio.gather(*map(self._settle_lost, lost)):
                 self._hours.add(record)
             count += len(lost)
         if count:
             logger.warning("%d exchanges were running when the process ended: settled as crash", count)
         return count
+
+    async def _settle_lost(self, lost: Running) -> UsageRecord:
+        """Settle one; without a charge if what was noted of it cannot be written: that must stop no start."""
+        exchange, held, progress = lost
+        record = progress or _crashed(exchange)
+        settlement = Settlement(record, self._additions, paid=held)
+        try:
+            await self._database.writer.submit(settlement)
+        except LedgerUnavailable:
+            raise
+        except Exception:
+            logger.exception("not charged, since it is refused: %s", settlement)
+            record = _crashed(exchange)
+            await self._database.writer.submit(Settlement(record, self._additions))
+        return record
 
     async def day_totals(self, day: str) -> dict[str, tuple[int, int]]:
         """Return (requests, total tokens) of one day by key id, for the limits by day."""

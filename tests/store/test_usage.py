@@ -240,3 +240,25 @@ def test_a_settlement_that_fails_at_any_step_has_its_whole_effect_or_none(
 def test_a_settlement_says_in_the_log_all_that_there_is_to_know() -> None:
     text = str(Settlement(record(1), daily.Additions()))
     assert msgspec.json.decode(text.removeprefix("usage record "), type=type(record(1))) == record(1)
+
+
+async def test_what_cannot_be_charged_stops_no_start(
+    usage: UsageStore, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An account that is not there, a note that is not readable: settled without a charge, and logged."""
+    await usage.hold(admitted(record(1, account="gone")), Hold((), 5))
+    await usage.hold(admitted(record(2)), Hold((), 5))
+    usage.note([record(1, account="gone", cost_nanos=7)])
+    await database.writer.submit(
+        lambda connection: connection.execute(
+            "UPDATE exchanges SET progress = '{' WHERE id = ?", (record_id(2),)
+        )
+    )
+    assert await usage.recover() == 2
+    for number in (1, 2):
+        found = await usage.get(record_id(number))
+        assert found is not None
+        assert (found.finish, found.cost_nanos, found.billing) == (Finish.CRASH, 0, Billing.VOID)
+    assert "not charged, since it is refused: usage record" in caplog.text
+    assert f"what was noted of {record_id(2)} cannot be read" in caplog.text
+    assert await usage.recover() == 0
