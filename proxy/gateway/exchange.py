@@ -7,7 +7,7 @@ it in the middle of an upstream call or of its accounting. It is told instead, b
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from proxy.core.entities import Finish, UsageRecord
@@ -20,6 +20,7 @@ from proxy.gateway.costing import Candidate
 from proxy.gateway.crossing import Crossing, Passing
 from proxy.gateway.delivery import Delivery
 from proxy.gateway.interruption import Interrupted, Interruption
+from proxy.gateway.metrics import Metrics
 from proxy.gateway.passages import Prepared, prepare
 from proxy.gateway.planning import Choice
 from proxy.gateway.router import Route, Router
@@ -54,6 +55,7 @@ class Services:
     log: ExchangeLog
     passing: Passing
     router: Router
+    metrics: Metrics = field(default_factory=Metrics)
     #: How many answers are being read on for clients that are gone.
     read_on: int = 0
 
@@ -170,6 +172,7 @@ class Exchange:
 
     def _refuse(self, error: SluiceError) -> None:
         """Take everything back, and answer as if the request had never been let in."""
+        self._services.metrics.refused(error.code)
         self.admitted.give_back(self._clock.monotonic_ns())
         self._sink.fail(error, self.admitted.key.limiter.headers(*self._clock.instant()))
 
@@ -266,6 +269,7 @@ class Exchange:
         except UpstreamFailure as failure:
             failure.tell_provider(provider.name)
             self._attempts.end(failure.code)
+            self._services.metrics.attempt_failed(provider.name, failure.error_class)
             self._route.failed(option, failure)
             raise
         finally:
@@ -300,6 +304,8 @@ class Exchange:
             status = error.status if error is not None else CLIENT_GONE
         record = self._account.close(finish, status, error.code if error else None)
         await self._books.close(record)
+        duration_ns = self._clock.monotonic_ns() - self.admitted.started_ns
+        self._services.metrics.ended(record, duration_ns, self.admitted.snapshot.config.models)
         self._services.log(record, self.admitted.request.client_request_id)
         return record
 

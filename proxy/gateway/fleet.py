@@ -131,6 +131,10 @@ class Fleet:
         """Return what is known of a provider's models."""
         return {model: health for (name, model), health in self._deployments.items() if name == provider}
 
+    def breakers(self) -> dict[tuple[str, str], Breaker]:
+        """Return all breakers that are not closed, by provider and model."""
+        return {name: health.breaker for name, health in self._deployments.items() if health.breaker.strikes}
+
     def standing(
         self, provider: ProviderClient, deployment: Deployment, key: UpstreamKey, now_ns: int
     ) -> Standing:

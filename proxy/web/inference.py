@@ -6,7 +6,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from proxy.core.entities import Finish
-from proxy.core.errors import BadRequest, RequestRefused, SluiceError
+from proxy.core.errors import BadRequest, RequestRefused, SluiceError, UpstreamFailure
 from proxy.gateway.admission import check_address
 from proxy.gateway.gateway import Gateway
 from proxy.gateway.keyring import Keyring
@@ -47,6 +47,7 @@ class Inference:
         clock = self._gateway.services.clock
         request_id = self._ids.new()
         key: KeyState | None = None
+        dry_run = False
         try:
             key = (find_key or self._authenticate)(scope, clock.now_ms())
             self._gateway.check_open()
@@ -62,6 +63,9 @@ class Inference:
         except ClientDisconnected:
             return
         except SluiceError as error:
+            was_asked = endpoint is COUNT_TOKENS and isinstance(error, UpstreamFailure)
+            if not (dry_run or was_asked):
+                self._gateway.services.metrics.refused(error.code)
             status, headers, body = render(error, endpoint.dialect, request_id)
             if key is not None:
                 headers = merged(headers, key.limiter.headers(*clock.instant()))
