@@ -28,6 +28,7 @@ from proxy.gateway.snapshot import Snapshot
 from proxy.gateway.statements import Statements
 from proxy.gateway.treasury import Treasury
 from proxy.store.accounts import AccountStore
+from proxy.store.backups import Backups
 from proxy.store.database import Database
 from proxy.store.funds import FundStore
 from proxy.store.keys import KeyStore
@@ -37,6 +38,7 @@ from proxy.store.settings import SettingStore
 from proxy.store.usage import UsageStore
 from proxy.upstream.client import UpstreamClient
 from proxy.web.admin import AccountsApi, KeysApi, ReportsApi, admin_routes
+from proxy.web.backup import BackupApi
 from proxy.web.clients import ClientSetup
 from proxy.web.console import Console
 from proxy.web.health import health_routes
@@ -70,6 +72,7 @@ class App:
         admin_key: AdminKey,
         settings: SettingStore,
         prover: Prover,
+        backups: Backups,
         database: Database,
     ) -> None:
         self.asgi = asgi
@@ -80,6 +83,7 @@ class App:
         self._admin_key = admin_key
         self._settings = settings
         self._prover = prover
+        self._backups = backups
         self._database = database
         self._flushing = asyncio.create_task(self._flush_last_used())
 
@@ -120,6 +124,7 @@ class App:
         directory = Directory(gateway.current, gateway.list_models, clock)
         calls = MoneyCalls(management, treasury, clock, gateway.config)
         prover = Prover(database.path)
+        backups = Backups(database.path)
         reloader = Reloader(file, gateway, keyring, admin_key, settings, database)
         inference = Inference(gateway, keyring)
         clients = ClientSetup(gateway.current)
@@ -140,6 +145,7 @@ class App:
                 ReportsApi(reports, usage, directory, gateway.config),
                 PricesApi(PriceImports(prices, clock, gateway, imported)),
                 ReloadApi(reloader),
+                BackupApi(backups, clock),
                 ProvidersApi(
                     ProviderStates(gateway.current, services.router, services.client, clock),
                     gateway,
@@ -149,7 +155,7 @@ class App:
             ),
         ]
         asgi = Cors(Routes(inference, routes), gateway.config)
-        return cls(asgi, gateway, reloader, keyring, treasury, admin_key, settings, prover, database)
+        return cls(asgi, gateway, reloader, keyring, treasury, admin_key, settings, prover, backups, database)
 
     @property
     def run_secret(self) -> str:
@@ -169,6 +175,7 @@ class App:
         await self.reloader.close()
         self._treasury.close()
         self._prover.close()
+        await self._backups.close()
         await self.gateway.drained()
         await self.gateway.services.client.close()
         self._keyring.flush_last_used()

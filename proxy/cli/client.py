@@ -7,7 +7,7 @@ they take the database's lock and ask the same application without any network. 
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import httpx2
@@ -28,6 +28,8 @@ _LOOK_S = 0.05
 _TIMEOUT_S = 30.0
 #: The proof of the ledger reads all there is: seconds from the cache, minutes from a slow disk.
 PROOF_S = 3600.0
+#: A backup is copied whole before its first byte is sent, which may take as long.
+BACKUP_S = 3600.0
 _PAGE = 1000
 _REFERENCES = ("account", "plan", "name", "fund")
 
@@ -56,6 +58,27 @@ class AdminClient:
     async def delete(self, *path: str) -> Json:
         return await self._call("DELETE", path)
 
+    async def download(self, *path: str, into: BinaryIO) -> None:
+        """Write what a POST answers into a file. Raises OSError, too, when that cannot be written."""
+        request = self._http.build_request("POST", _url(path), timeout=BACKUP_S)
+        response = await self._sent(request, stream=True)
+        try:
+            async for piece in response.aiter_bytes():
+                into.write(piece)
+        except httpx2.TransportError as error:
+            raise _silent(error) from None
+        finally:
+            await response.aclose()
+
+    async def call(self, method: str, path: str, key: str | None = None, **options: Any) -> httpx2.Response:
+        """Return the answer to a request as clients make them, with an API key, whatever it says.
+
+        Raises httpx2.TransportError.
+        """
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        headers |= options.pop("headers", {})
+        return await self._http.request(method, path, headers=headers, **options)
+
     async def all(self, *path: str, limit: int | None = None, **query: object) -> list[Json]:
         """Return the items of a list, newest first, `limit` of them at most."""
         items: list[Json] = []
@@ -72,19 +95,29 @@ class AdminClient:
         return _value(await self._answer(method, path, **options))
 
     async def _answer(self, method: str, path: tuple[str, ...], **options: Any) -> httpx2.Response:
-        url = "/admin/api/" + "/".join(quote(part, safe="") for part in path)
+        return await self._sent(self._http.build_request(method, _url(path), **options))
+
+    async def _sent(self, request: httpx2.Request, *, stream: bool = False) -> httpx2.Response:
         try:
-            response = await self._http.request(method, url, **options)
+            response = await self._http.send(request, stream=stream)
+            if response.is_error:
+                await response.aread()
         except httpx2.TransportError as error:
-            raise CommandFailed(
-                f"The running server did not answer: {str(error) or type(error).__name__}"
-            ) from None
+            raise _silent(error) from None
         if response.is_error:
             told = _value(response)["error"]
             # An account or plan that does not exist was not found; any other wrong value is wrong use.
             wrong_use = response.status_code == 400 and told.get("param") not in _REFERENCES
             raise CommandFailed(told["message"], status=2 if wrong_use else 1)
         return response
+
+
+def _url(path: tuple[str, ...]) -> str:
+    return "/admin/api/" + "/".join(quote(part, safe="") for part in path)
+
+
+def _silent(error: httpx2.TransportError) -> CommandFailed:
+    return CommandFailed(f"The running server did not answer: {str(error) or type(error).__name__}")
 
 
 def _value(response: httpx2.Response) -> Json:
@@ -101,17 +134,10 @@ async def admin_client(config: Config) -> AsyncIterator[AdminClient]:
 
     Raises CommandFailed.
     """
-    try:
-        reached = _reach(config)
-    except OSError as error:
-        advice = (
-            "; run commands as the user that runs the server" if isinstance(error, PermissionError) else ""
-        )
-        raise CommandFailed(f"{error.filename}: {error.strerror}{advice}") from None
+    reached = reach(config)
     if isinstance(reached, RunInfo):
-        server = httpx2.AsyncHTTPTransport()
-        async with _http(server, reached.url or "", reached.secret or "", config) as http:
-            yield AdminClient(http)
+        async with server_client(reached, config) as api:
+            yield api
         return
     try:
         app = await App.open(config, lambda record, client_request_id: None)
@@ -127,11 +153,32 @@ async def admin_client(config: Config) -> AsyncIterator[AdminClient]:
         reached.release()
 
 
-def _reach(config: Config) -> RunInfo | InstanceLock:
+@asynccontextmanager
+async def server_client(server: RunInfo, config: Config) -> AsyncIterator[AdminClient]:
+    """Reach the running server."""
+    transport = httpx2.AsyncHTTPTransport()
+    async with _http(transport, server.url or "", server.secret or "", config) as http:
+        yield AdminClient(http)
+
+
+def reach(config: Config) -> RunInfo | InstanceLock:
     """Return the running server, or the lock of the database, now held.
 
-    Raises CommandFailed when neither is to be had, OSError when the lock's file cannot be opened.
+    Raises CommandFailed when neither is to be had.
     """
+    try:
+        return _reach(config)
+    except OSError as error:
+        raise unlockable(error) from None
+
+
+def unlockable(error: OSError) -> CommandFailed:
+    """Return what to say when the file of the lock cannot be opened."""
+    advice = "; run commands as the user that runs the server" if isinstance(error, PermissionError) else ""
+    return CommandFailed(f"{error.filename}: {error.strerror}{advice}")
+
+
+def _reach(config: Config) -> RunInfo | InstanceLock:
     lock = InstanceLock(config.database)
     deadline = time.monotonic() + BUSY_S
     while (info := running(config.database)) is None or info.url is None:

@@ -36,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_key(commands, name)
     _add_account(commands)
     _add_ledger(commands)
+    _add_backup(commands)
     _add_reports(commands)
     _add_prices(commands)
     return parser
@@ -222,6 +223,14 @@ def _add_money(group: Any) -> None:
 def _add_ledger(commands: Any) -> None:
     group = _add_group(commands, "ledger", "the ledger of all accounts")
     _add(group, "verify", "proxy.cli.money:verify", "compute every balance and every total anew")
+
+
+def _add_backup(commands: Any) -> None:
+    backup = _add(commands, "backup", "proxy.cli.backup:backup", "write the whole database into one file")
+    backup.add_argument("file", metavar="FILE")
+    backup.add_argument("--force", action="store_true", help="over an existing file, too")
+    restore = _add(commands, "restore", "proxy.cli.backup:restore", "put a backup in the database's place")
+    restore.add_argument("file", metavar="FILE")
 
 
 def _add_reports(commands: Any) -> None:

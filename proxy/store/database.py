@@ -4,7 +4,6 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 
 import aiosqlite
@@ -16,14 +15,13 @@ from proxy.store.schema import (
     migrate,
     rewrite_header,
     shipped_migrations,
-    write_copy,
 )
 from proxy.store.writer import Writer
 
 Parameters = Sequence[object] | Mapping[str, object]
 
 #: STRICT tables came with this one.
-_OLDEST_SQLITE = (3, 37, 0)
+OLDEST_SQLITE = (3, 37, 0)
 
 #: How long SQLite waits for another process's lock.
 _BUSY_S = 5.0
@@ -126,14 +124,6 @@ class Database:
 
         await self.writer.submit_apart(work)
 
-    async def write_copy(self, target: Path) -> None:
-        """Write a consistent copy of the whole database to `target`, mode 0600, while it is in use.
-
-        Raises:
-            OSError, sqlite3.Error: it cannot be written.
-        """
-        await asyncio.to_thread(_copy, self.path, target)
-
     async def close(self) -> None:
         """Commit all that is queued and close: one file remains."""
         if not self._closed:
@@ -183,7 +173,7 @@ class _Reader:
 
 
 def _open_writing(path: Path, synchronous: str) -> sqlite3.Connection:
-    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise StoreError(f"SQLite 3.37 or newer is needed; this Python has {sqlite3.sqlite_version}")
     migrations = shipped_migrations()
     try:
@@ -211,11 +201,6 @@ def _prepare(connection: sqlite3.Connection, path: Path, synchronous: str) -> No
         raise DatabaseUnwritable(f"{path}: the file system lacks shared memory; use a local disk")
     for pragma in (*_WRITING, *_SYNCHRONOUS[synchronous]):
         connection.execute(pragma)
-
-
-def _copy(path: Path, target: Path) -> None:
-    with closing(sqlite3.connect(_read_only(path), uri=True)) as connection:
-        write_copy(connection, target)
 
 
 def _read_only(path: Path) -> str:

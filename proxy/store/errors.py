@@ -6,6 +6,7 @@ StoreError              at the start, for whoever runs the server
 └── SchemaTooNew
 LedgerUnavailable       later, for clients: 503 ledger_unavailable
 FileReplaced            in the log only
+CopyStopped             nobody wants the copy any more
 """
 
 import sqlite3
@@ -63,9 +64,18 @@ class FileReplaced(Exception):
     """The path of the database no longer leads to the file that was opened."""
 
 
+class CopyStopped(Exception):
+    """A copy of the database was given up before it was complete."""
+
+
 def is_of_the_file(error: Exception) -> bool:
     """Return whether the file or the system failed, rather than what was asked of it."""
     if isinstance(error, MemoryError):
         return True
     code = getattr(error, "sqlite_errorcode", None)  # absent where the sqlite3 module itself complains
     return code is not None and code & 0xFF in _OF_THE_FILE
+
+
+def is_of_damage(error: sqlite3.Error) -> bool:
+    """Return whether what is in the file is wrong, rather than how it was opened or asked."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -16,6 +16,7 @@ import msgspec
 
 from proxy.core.money import decimal_text
 from proxy.store.errors import LedgerUnavailable, is_of_the_file
+from proxy.store.schema import reading_uri
 
 #: So many differences are listed; the others are counted.
 MOST_LISTED = 1000
@@ -204,9 +205,17 @@ class Prover:
         self._stopped.set()
 
 
+def prove_file(path: Path) -> Proof:
+    """Return the proof of a file that this process has not opened, in use or not, and leave nothing behind.
+
+    Raises LedgerUnavailable when it cannot be read.
+    """
+    return _prove(path, threading.Event())
+
+
 def _prove(path: Path, stopped: threading.Event) -> Proof:
     try:
-        with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(reading_uri(path), uri=True)) as connection:
             connection.isolation_level = None
             connection.set_progress_handler(stopped.is_set, _STEPS)
             connection.execute("PRAGMA query_only = ON")

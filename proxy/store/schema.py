@@ -6,14 +6,14 @@ Migrations are the numbered files of `proxy/store/migrations/`, only ever added 
 import importlib.resources
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from proxy import __version__
-from proxy.store.errors import DatabaseDamaged, DatabaseUnwritable, SchemaTooNew
+from proxy.store.errors import CopyStopped, DatabaseDamaged, DatabaseUnwritable, SchemaTooNew
 
 #: What the first migration writes into the file's header.
 APPLICATION_ID = 0x534C4345
@@ -22,6 +22,13 @@ APPLICATION_ID = 0x534C4345
 # Up to this size it hardly delays the start. A larger file is not read through: damage that it has
 # is found when it is met, and then nothing is served.
 _CHECKED_BYTES = 16 << 20
+
+# 4 MiB: some milliseconds.
+_COPIED_PAGES = 1024
+
+#: What SQLite may keep beside a file, by the end of its name: what was committed last, what undoes a
+#: transaction that was cut off, and what processes share.
+BESIDE = ("-wal", "-journal", "-shm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +50,10 @@ def _migration(file_name: str, sql: str) -> Migration:
     return Migration(int(number), name, sql)
 
 
-def inspect(path: Path, migrations: Sequence[Migration]) -> None:
+def inspect(path: Path, migrations: Sequence[Migration], *, whole: bool = False) -> None:
     """Look at an existing file, without changing it, before anything is done to it.
+
+    A large one is read through only if the `whole` is wanted.
 
     Raises:
         DatabaseDamaged: it is corrupt, not a database, or another program's.
@@ -56,8 +65,8 @@ def inspect(path: Path, migrations: Sequence[Migration]) -> None:
     try:
         with closing(_connect_unchanging(path)) as connection:
             _check_owner(connection, path)
-            _check_version(connection, path, migrations)
-            if path.stat().st_size <= _CHECKED_BYTES:
+            check_version(connection, path, migrations)
+            if whole or path.stat().st_size <= _CHECKED_BYTES:
                 _check_pages(connection, path)
     except sqlite3.OperationalError as error:
         raise DatabaseUnwritable(f"{path} cannot be opened: {error}") from error
@@ -84,7 +93,8 @@ def _check_owner(connection: sqlite3.Connection, path: Path) -> None:
         raise DatabaseDamaged(f"{path} is a database of another program; set `database` to another file")
 
 
-def _check_version(connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration]) -> None:
+def check_version(connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration]) -> None:
+    """Raise SchemaTooNew for a schema that this program does not know."""
     version = schema_version(connection)
     if version > migrations[-1].version:
         (program,) = connection.execute(
@@ -105,7 +115,7 @@ def _check_pages(connection: sqlite3.Connection, path: Path) -> None:
 def _damage(path: Path, finding: str) -> str:
     return (
         f"{path} is damaged ({finding}); nothing was changed. "
-        "Move it away together with its -wal file, then bring a copy back with `restore`"
+        "Bring a backup back with `python -m proxy restore FILE`: it keeps what is here"
     )
 
 
@@ -175,15 +185,52 @@ def write_copy(connection: sqlite3.Connection, target: Path) -> None:
         OSError, sqlite3.Error: it cannot be written; then `target` is as it was.
     """
     part = target.with_name(target.name + ".part")
-    part.unlink(missing_ok=True)
+    remove_whole(part)
     try:
-        create_private(part)
-        with closing(sqlite3.connect(part, isolation_level=None)) as copied:
-            connection.backup(copied)
-            copied.execute("PRAGMA journal_mode = DELETE")  # one file, wherever it is taken
+        copy_into(connection, part)
         part.replace(target)
     finally:
-        part.unlink(missing_ok=True)
+        remove_whole(part)
+
+
+def copy_into(
+    connection: sqlite3.Connection,
+    target: Path,
+    *,
+    durably: bool = True,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> None:
+    """Write the database as of this moment into a new file, mode 0600, while others may write it.
+
+    Unless `durably`, the copy is not waited for until it is on the disk. Whether it `goes_on` is
+    asked every few MiB.
+
+    Raises:
+        CopyStopped: it does not go on. A part of the copy is there then, as after any error.
+        OSError, sqlite3.Error: it cannot be written.
+    """
+
+    def look(status: int, remaining: int, total: int) -> None:
+        if not goes_on():
+            raise CopyStopped
+
+    create_private(target)
+    with closing(sqlite3.connect(target, isolation_level=None)) as copied:
+        if not durably:
+            copied.execute("PRAGMA synchronous = OFF")
+        connection.execute("BEGIN")  # otherwise a commit between two pieces would begin the copy anew
+        try:
+            connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+            connection.backup(copied, pages=_COPIED_PAGES, progress=look)
+        finally:
+            connection.rollback()
+        copied.execute("PRAGMA journal_mode = DELETE")  # one file, wherever it is taken
+
+
+def remove_whole(path: Path) -> None:
+    """Remove a database that nobody needs, and whatever SQLite left beside it; it may be missing."""
+    for suffix in ("", *BESIDE):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def create_private(path: Path) -> None:

@@ -24,6 +24,7 @@ from proxy.gateway.management import Management
 from proxy.gateway.reports import Reports, StatsQuery, UsageQuery
 from proxy.gateway.treasury import Treasury
 from proxy.store.usage import UsageStore
+from proxy.web.backup import BackupApi
 from proxy.web.clients import ClientSetup
 from proxy.web.credentials import bearer_key
 from proxy.web.key_chat import KeyChat
@@ -208,6 +209,7 @@ def admin_routes(
     reports: ReportsApi,
     prices: PricesApi,
     reload: ReloadApi,
+    backup: BackupApi,
     providers: ProvidersApi,
     clients: ClientSetup,
 ) -> list[BaseRoute]:
@@ -240,6 +242,7 @@ def admin_routes(
         "/prices": Resource(gate, GET=prices.show, POST=prices.replace, DELETE=prices.clear),
         "/config": Resource(gate, GET=reports.config),
         "/reload": Resource(gate, GET=reload.list, POST=reload.reload),
+        "/backup": Resource(gate, POST=backup.make),
         "/providers": Resource(gate, GET=providers.list),
         "/providers/{name}": Resource(gate, GET=providers.show),
         "/providers/{name}/reset": Resource(gate, POST=providers.reset),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.store import database as database_module
+from proxy.store.copies import take
 from proxy.store.database import Database
 from proxy.store.errors import DatabaseDamaged, DatabaseUnwritable, LedgerUnavailable, StoreError
 from proxy.store.settings import SettingStore
@@ -30,7 +31,7 @@ async def test_every_file_is_private_whatever_the_umask(path: Path) -> None:
         database = await Database.open(path)
         await SettingStore(database).set("colour", "blue")
         assert files(path) == {"sluice.db": 0o600, "sluice.db-wal": 0o600, "sluice.db-shm": 0o600}
-        await database.write_copy(path.with_name("copy"))
+        take(path, path.with_name("copy"))
         await database.close()
     finally:
         os.umask(umask)
@@ -138,7 +139,7 @@ async def test_closing_waits_for_who_still_reads(path: Path, monkeypatch: pytest
 async def test_a_copy_is_of_one_moment_and_can_be_opened(database: Database, path: Path) -> None:
     await SettingStore(database).set("colour", "blue")
     target = path.with_name("copy.db")
-    await database.write_copy(target)
+    take(path, target)
     await SettingStore(database).set("colour", "red")
     copy = await Database.open(target)
     assert await SettingStore(copy).get("colour") == "blue"
@@ -190,7 +191,7 @@ async def test_damage_is_not_touched(path: Path) -> None:
 
 
 async def test_an_old_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_module, "_OLDEST_SQLITE", (99, 0, 0))
+    monkeypatch.setattr(database_module, "OLDEST_SQLITE", (99, 0, 0))
     with pytest.raises(StoreError, match=sqlite3.sqlite_version):
         await Database.open(path)
 
