@@ -80,6 +80,14 @@ def _add_setup(commands: Any) -> None:
     init.add_argument("file", nargs="?", metavar="FILE")
     check = _add(commands, "check", "proxy.cli.setup:check", "validate the configuration")
     check.add_argument("--schema", action="store_true", help="print a JSON Schema for editors")
+    doctor = _add(
+        commands, "doctor", "proxy.cli.doctor.command:doctor", "look for what is wrong, and change nothing"
+    )
+    doctor.add_argument(
+        "--live",
+        action="store_true",
+        help="also ask each provider once, and speak as each kind of client: billed like any request",
+    )
     _add(commands, "reset-admin-key", "proxy.cli.adminkey:reset", "make a new admin key, shown once")
 
 

@@ -1,0 +1,1 @@
+"""`doctor`: looks for what is wrong, and says what to do. docs/operations.md, "doctor" """
