@@ -168,15 +168,15 @@ class TestFailures:
 
     def test_what_was_typed_into_the_chat_stays(self, console: Console) -> None:
         page = console.page
-        made = console.admin.post("/keys", json={"name": "may nothing", "models": []}).json()
+        made = console.admin.post("/keys", json={"name": "short", "limits": {"max_context": 1}}).json()
         console.sign_in()
         page.goto(f"{console.url}/console/#/chat?key={made['id']}&model=fast")
         page.get_by_label("Message").fill("a long question")
         page.get_by_role("button", name="Send").click()
-        page.get_by_role("alert").get_by_text("may not use").wait_for()
+        page.get_by_role("alert").get_by_text("max_context").wait_for()
         assert page.get_by_label("Message").input_value() == "a long question"
         # What was refused at the door has no receipt.
-        assert all("403" in text or "404" in text for text in console.complaints)
+        assert all("400" in text or "404" in text for text in console.complaints)
         console.complaints.clear()
 
 

@@ -105,7 +105,7 @@ class TestOperator:
         console.dialog().get_by_role("button", name="Rotate").click()
         console.dialog().get_by_text("cannot be shown again").wait_for()
         assert console.dialog().locator("code[data-secret]").inner_text() != secret
-        console.dialog().get_by_role("button", name="Close").click()
+        console.dialog().get_by_role("button", name="Done").click()
         page.get_by_role("button", name="Revoke: a longer life").click()
         console.dialog().get_by_role("button", name="Revoke").click()
         page.get_by_text("a longer life is revoked.").wait_for()
@@ -212,10 +212,9 @@ class TestOperator:
         page = console.page
         console.sign_in()
         console.open("Requests")
-        page.get_by_label("Model").fill("no-such-model")
-        page.get_by_label("Model").press("Enter")
+        page.get_by_label("Provider").select_option("idle")
         page.get_by_text("No request matches").wait_for()
-        assert page.url.endswith("?model=no-such-model")
+        assert page.url.endswith("?provider=idle")
         page.get_by_role("link", name="Clear the filters").last.click()
         page.get_by_text("No request matches").wait_for(state="detached")
 

@@ -43,7 +43,7 @@ class Console:
     def settled(self) -> None:
         """Wait until nothing is loading any more."""
         self.page.wait_for_load_state("networkidle")
-        self.page.wait_for_function("!document.querySelector('[aria-busy]')")
+        self.page.wait_for_function("() => !document.querySelector('[aria-busy]')")
 
 
 def ask(address: str, key: str, model: str = "fast", **body: Any) -> httpx2.Response:

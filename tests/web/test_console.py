@@ -119,9 +119,20 @@ class TestFiles:
 
     def test_they_are_small(self) -> None:
         files = read_files()
-        assert sum(len(file.packed) for file in files.values()) < 75_000
-        # What is loaded in English; the dictionaries come only when Chinese is chosen.
-        assert sum(len(file.body) for path, file in files.items() if not path.startswith("zh")) < 165_000
+        assert sum(len(file.packed) for file in files.values()) < 90_000
+
+    @pytest.mark.parametrize("page", [path.stem for path in FOLDER.glob("pages/*.js")])
+    def test_a_page_needs_little(self, page: str) -> None:
+        """What it loads with all that it imports, unpacked."""
+        found = {FOLDER / "index.html", FOLDER / "app.css"}
+        wanted = [FOLDER / "main.js", FOLDER / "pages" / f"{page}.js"]
+        while wanted:
+            path = wanted.pop()
+            if path not in found:
+                found.add(path)
+                imported = re.findall(r'^import[^;]* from "(.+)";$', path.read_text(), re.MULTILINE)
+                wanted += [(path.parent / name).resolve() for name in imported]
+        assert sum(path.stat().st_size for path in found) < 100_000
 
     def test_nothing_is_inline_or_from_elsewhere(self) -> None:
         page = (FOLDER / "index.html").read_text()
@@ -134,10 +145,10 @@ class TestFiles:
     def test_data_never_becomes_markup_or_code(self) -> None:
         for path in FOLDER.rglob("*.js"):
             text = path.read_text()
-            banned = (
-                r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|localStorage"
-            )
+            banned = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function"
             assert not re.search(banned, text), path
+            # What outlives the tab is no secret.
+            assert "localStorage" not in text or path.name in ("i18n.js", "shell.js"), path
 
     def test_modules_are_short(self) -> None:
         for path in FOLDER.rglob("*.js"):

@@ -6,19 +6,22 @@ import { short } from "./format.js";
 
 const HEIGHT = 220;
 const MARGIN = { top: 12, right: 8, bottom: 24, left: 52 };
-export const HUES = 6;
+const HUES = 6;
+/** A name has the same hue in every chart, as long as no two in one would share it. */
+const hues = new Map();
 
 /**
  * A chart of `series` [{name, values}] over `labels`. `kind`: bars (stacked) or lines. `format` writes a
- * value exactly, `axis` shortly. Above six series the smallest are drawn as one; the table has them all.
+ * value exactly, `axis` shortly. Above six series the smallest are drawn as one; the table has them all. `range` says
+ * from when to when it is.
  */
-export function chart({ title, labels, series, kind = "bars", format, axis = short, height = HEIGHT }) {
-  const drawn = kind === "bars" ? atMost(series) : series;
-  const box = h("div", { class: "chart-tip", hidden: true });
+export function chart({ title, labels, series, kind = "bars", format, axis = short, height = HEIGHT, range }) {
+  const drawn = coloured(kind === "bars" ? atMost(series) : series);
+  const box = h("div", { class: "chart-tip", "aria-live": "polite", hidden: true });
   const canvas = h("div", { class: "chart-canvas" }, box);
   const root = h("figure", { class: "chart" }, canvas, legend(drawn), tableBehind(title, labels, series, format));
   if (!labels.length || series.every((item) => item.values.every((value) => !value))) {
-    return h("figure", { class: "chart" }, h("p", { class: "empty quiet" }, t("Nothing was recorded in this period.")));
+    return h("figure", { class: "chart" }, h("p", { class: "empty quiet" }, t("Nothing was recorded from {from} to {to}.", { from: range[0], to: range[1] })));
   }
   let width = 0;
   const draw = () => {
@@ -45,16 +48,27 @@ function atMost(series) {
   return [...kept, { name: t("other"), values, other: true }];
 }
 
+function coloured(series) {
+  const named = series.filter((item) => !item.other);
+  const free = new Set(Array(HUES).keys());
+  const given = new Map();
+  const give = (item, hue) => free.delete(hue) && given.set(item, hue);
+  for (const item of named) give(item, hues.get(item.name));
+  for (const [index, item] of named.entries()) {
+    if (!given.has(item)) give(item, [...free][0]) || given.set(item, index % HUES);
+    hues.set(item.name, given.get(item));
+  }
+  return series.map((item) => ({ ...item, hue: given.get(item) ?? "other" }));
+}
+
 function legend(series) {
   if (series.length < 2) return null;
   return h(
     "ul",
     { class: "legend" },
-    series.map((item, index) => h("li", {}, h("i", { class: `swatch hue-${hue(item, index)}` }), item.name)),
+    series.map((item) => h("li", {}, h("i", { class: `swatch hue-${item.hue}` }), item.name)),
   );
 }
-
-const hue = (item, index) => (item.other ? "other" : (item.hue ?? index));
 
 function scale(top, height) {
   const step = niceStep(top / 4);
@@ -99,7 +113,7 @@ const draws = {
     const svg = frame(labels, width, height, at, axis, title, x);
     const bar = Math.max(1, Math.min(40, band * 0.7));
     const bases = labels.map(() => 0);
-    series.forEach((item, place) => {
+    series.forEach((item) => {
       // One path for each series: a year of days costs as little as a week.
       let path = "";
       item.values.forEach((value, index) => {
@@ -109,7 +123,7 @@ const draws = {
         const high = at.y(bases[index]);
         path += `M${(x(index) - bar / 2).toFixed(1)} ${low.toFixed(1)}V${high.toFixed(1)}h${bar.toFixed(1)}V${low.toFixed(1)}Z`;
       });
-      svg.append(s("path", { class: `bar hue-${hue(item, place)}`, d: path }));
+      svg.append(s("path", { class: `bar hue-${item.hue}`, d: path }));
     });
     return { svg, x, count: labels.length, height };
   },
@@ -130,7 +144,7 @@ const draws = {
           pen = true;
         }
       });
-      svg.append(s("path", { class: `line hue-${hue(item, place)}${place % 2 ? " dashed" : ""}`, d: path }));
+      svg.append(s("path", { class: `line hue-${item.hue}${place % 2 ? " dashed" : ""}`, d: path }));
     });
     return { svg, x, count: labels.length, height };
   },
@@ -141,7 +155,9 @@ function follow({ svg, x, count, height }, canvas, box, contents) {
   svg.append(mark);
   let at = -1;
   const point = (index) => {
+    const before = box.hidden ? -1 : at;
     at = Math.min(count - 1, Math.max(0, index));
+    if (at === before) return;
     mark.setAttribute("x1", x(at));
     mark.setAttribute("x2", x(at));
     mark.setAttribute("visibility", "visible");
@@ -174,7 +190,7 @@ function tip(label, series, index, format) {
   return [
     h("p", { class: "strong" }, label),
     (shown.length ? shown : series.slice(0, 1)).map((item) =>
-      h("p", {}, h("i", { class: `swatch hue-${hue(item, series.indexOf(item))}` }), h("span", {}, item.name), h("b", {}, format(item.values[index] ?? 0))),
+      h("p", {}, h("i", { class: `swatch hue-${item.hue}` }), h("span", {}, item.name), h("b", {}, format(item.values[index] ?? 0))),
     ),
   ];
 }

@@ -59,7 +59,7 @@ export function rememberFocus() {
 /** What a control is recognised by; null for none. */
 function mark(element) {
   if (!element || element === document.body) return null;
-  return { tag: element.localName, text: element.name || element.getAttribute("aria-label") || element.textContent };
+  return { tag: element.localName, text: element.name || element.getAttribute("aria-label") || element.getAttribute("href") || element.textContent };
 }
 
 let count = 0;

@@ -15,24 +15,35 @@ export function short(value) {
   return new Intl.NumberFormat(tag(), { notation: "compact", maximumFractionDigits: 1 }).format(value);
 }
 
+const sign = (currency) => SYMBOLS[currency] ?? `${currency} `;
+
 /** Decimal text as an amount to read: two places, below 0.01 four significant digits. */
 export function money(text, currency = session.currency) {
   if (text === null || text === undefined) return "–";
   const value = Number(text);
   const size = Math.abs(value);
-  const symbol = SYMBOLS[currency] ?? `${currency} `;
   const digits =
     size === 0 || size >= 0.01
       ? { minimumFractionDigits: 2, maximumFractionDigits: size && size < 1 ? 4 : 2 }
       : { maximumSignificantDigits: 4 };
-  return (value < 0 ? "−" : "") + symbol + size.toLocaleString(tag(), digits);
+  return (value < 0 ? "−" : "") + sign(currency) + size.toLocaleString(tag(), digits);
 }
 
 /** Decimal text with every place that it has. */
 export function exact(text, currency = session.currency) {
   if (text === null || text === undefined) return "–";
-  const negative = text.startsWith("-");
-  return `${negative ? "−" : ""}${SYMBOLS[currency] ?? `${currency} `}${negative ? text.slice(1) : text}`;
+  const [whole, part] = text.replace("-", "").split(".");
+  return `${text.startsWith("-") ? "−" : ""}${sign(currency)}${whole.replace(/\B(?=(\d{3})+$)/g, ",")}${part ? `.${part}` : ""}`;
+}
+
+/** How many places these amounts need to be told exactly, at least two. */
+export function places(...texts) {
+  return Math.max(2, ...texts.map((text) => text.split(".")[1].replace(/0+$/, "").length));
+}
+
+/** An amount of the gateway, which has nine places, exactly in as many as it needs, or as are given. */
+export function full(text, digits = places(text)) {
+  return exact(text.slice(0, text.length - 9 + digits));
 }
 
 export function milliseconds(value) {

@@ -4,7 +4,7 @@ const KEY = "sluice.language";
 export const LANGUAGES = { en: "English", zh: "简体中文" };
 
 function preferred() {
-  const kept = sessionStorage.getItem(KEY);
+  const kept = localStorage.getItem(KEY);
   if (kept in LANGUAGES) return kept;
   return (navigator.language ?? "en").toLowerCase().startsWith("zh") ? "zh" : "en";
 }
@@ -36,7 +36,7 @@ export function tag() {
 
 export async function setLanguage(name) {
   await load(name);
-  sessionStorage.setItem(KEY, name);
+  localStorage.setItem(KEY, name);
 }
 
 /** Return a text in the chosen language, `{name}` replaced by values. */

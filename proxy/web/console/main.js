@@ -1,13 +1,14 @@
 // Starts the console: who is signed in, which page the address names.
 
-import { ApiError, admin, get, whenSignedOut } from "./api.js";
+import { admin, get, whenSignedOut } from "./api.js";
 import { h, rememberFocus, replace } from "./dom.js";
-import { t } from "./i18n.js";
 import { session } from "./session.js";
 import { applyTheme, frame, pages } from "./shell.js";
-import { problem, toast } from "./ui.js";
+import { dismiss, problem, toast } from "./ui.js";
 
 let leaving = new AbortController();
+/** The frame, as long as its language and who is signed in stay; the page in it, by its path. */
+let layout, shown;
 
 /** Return {name, rest, query} of the address: `#/requests/req_…?status=timeout`. */
 function place() {
@@ -30,68 +31,77 @@ function pageOf(name) {
   return known.includes(name) || name === "requests" ? name : known[0];
 }
 
-const load = (page) => import(`./pages/${page}.js`);
-
+/** Open the page that the address names. The same page with another query takes its place when it is complete. */
 async function open() {
   leaving.abort();
   leaving = new AbortController();
-  const signal = leaving.signal;
-  document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
+  const { signal } = leaving;
+  document.querySelectorAll("dialog").forEach(dismiss);
   if (!session.key) {
+    layout = shown = undefined;
     const { signIn } = await import("./pages/signin.js");
-    signIn(begin, open);
-    return;
+    return signIn(open);
   }
   const { name, rest, query } = place();
   const page = pageOf(name);
-  const refocus = rememberFocus();
-  const main = frame(page, open, signOut);
+  const path = page === name ? [page, ...rest].join("/") : page;
+  layout ??= frame(redraw, signOut);
+  const { main } = layout;
   const content = h("div", { class: "page" });
-  main.append(content);
+  main.ariaBusy = path === shown ? "true" : null;
+  if (path !== shown) {
+    layout.mark(page);
+    replace(main, content);
+    scrollTo(0, 0);
+    if (shown !== undefined) main.focus({ preventScroll: true });
+    shown = path;
+  }
   try {
-    const module = await load(page);
-    if (signal.aborted) return;
-    await module.default({ element: content, rest: page === name ? rest : [], query, signal, setQuery });
+    // Without what is learned here amounts would be told in the wrong currency.
+    const [module] = await Promise.all([import(`./pages/${page}.js`), session.known || learn()]);
+    if (!signal.aborted) await module.default({ element: content, rest: page === name ? rest : [], query, signal, setQuery, keepQuery });
   } catch (error) {
     if (!signal.aborted) replace(content, problem(error, open));
   }
-  if (!signal.aborted) refocus(main);
+  if (signal.aborted) return undefined;
+  main.ariaBusy = null;
+  const refocus = rememberFocus();
+  if (!content.isConnected) replace(main, content);
+  return refocus(main);
+}
+
+function redraw() {
+  layout = undefined;
+  shown = "";
+  return open();
+}
+
+/** Return the address with other members in its query. */
+function addressWith(changes) {
+  const { name, rest, query } = place();
+  for (const [key, value] of Object.entries(changes)) {
+    if (value) query.set(key, value);
+    else query.delete(key);
+  }
+  const path = [name || pages()[0][0], ...rest].map(encodeURIComponent).join("/");
+  return `#/${path}${query.size ? `?${query}` : ""}`;
 }
 
 /** Change members of the address's query; the page is drawn anew. */
 function setQuery(changes) {
-  const { name, rest, query } = place();
-  for (const [key, value] of Object.entries(changes)) {
-    if (value === null || value === "") query.delete(key);
-    else query.set(key, value);
-  }
-  const path = [name || pages()[0][0], ...rest].map(encodeURIComponent).join("/");
-  location.hash = `#/${path}${query.size ? `?${query}` : ""}`;
+  location.hash = addressWith(changes);
 }
 
-/** Learn what every page needs to know, then open the one that the address names. */
-async function begin() {
-  let failed;
-  try {
-    if (session.key) await Promise.all([learn(), load(pageOf(place().name))]);
-  } catch (error) {
-    if (error instanceof ApiError && error.status === 401) return;
-    failed = error;
-  }
-  await open();
-  if (failed) toast(failed.message);
+/** Change them for a page that draws by itself what they change. */
+function keepQuery(changes) {
+  history.replaceState(null, "", addressWith(changes));
 }
 
+/** Learn what every page needs to know. */
 async function learn() {
-  if (session.isAdmin) {
-    const config = await admin.get("/config");
-    session.currency = config.billing.currency;
-    session.mode = config.billing.mode;
-    session.timezone = config.limits.timezone;
-    session.plans = config.plans;
-  } else {
-    ({ currency: session.currency, timezone: session.timezone } = await get("/v1/usage"));
-  }
+  if (!session.isAdmin) return session.learn((await get("/v1/key")).billing);
+  const { billing, limits, plans } = await admin.get("/config");
+  return session.learn({ ...billing, timezone: limits.timezone, plans });
 }
 
 function signOut() {
@@ -103,7 +113,8 @@ function signOut() {
 whenSignedOut((error) => {
   if (!session.key) return;
   session.signOut();
-  open().then(() => toast(error.message));
+  toast(error.message);
+  open();
 });
 
 /** A slash goes to the page's search, where there is one. */
@@ -119,4 +130,4 @@ function find(event) {
 applyTheme();
 addEventListener("hashchange", open);
 addEventListener("keydown", find);
-begin();
+open();

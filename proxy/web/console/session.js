@@ -10,9 +10,11 @@ export const session = {
   get isAdmin() {
     return sessionStorage.getItem(ROLE) === "admin";
   },
-  currency: "USD",
-  mode: "track",
-  timezone: "UTC",
+  /** Whether the gateway has said the following; until then no page is drawn. */
+  known: false,
+  currency: "",
+  mode: "",
+  timezone: "",
   plans: {},
   /** An API key to set up a tool with: in memory, until signing out or loading the page again. */
   toolKey: "",
@@ -21,9 +23,13 @@ export const session = {
     sessionStorage.setItem(KEY, key);
     sessionStorage.setItem(ROLE, role);
   },
+  learn({ currency, mode, timezone, plans = {} }) {
+    Object.assign(this, { known: true, currency, mode, timezone, plans });
+  },
   signOut() {
     sessionStorage.removeItem(KEY);
     sessionStorage.removeItem(ROLE);
     this.toolKey = "";
+    this.known = false;
   },
 };

@@ -31,9 +31,10 @@ const IN_BAR = 4;
 
 export const pages = () => (session.isAdmin ? ADMIN : HOLDER);
 
-export function applyTheme(theme = sessionStorage.getItem(THEME) ?? "auto") {
-  sessionStorage.setItem(THEME, theme);
-  document.documentElement.dataset.theme = theme;
+const theme = () => localStorage.getItem(THEME) ?? "auto";
+
+export function applyTheme() {
+  document.documentElement.dataset.theme = theme();
 }
 
 /** Language and light or dark: on every page, the sign-in too. */
@@ -42,28 +43,24 @@ export function preferences(redraw) {
     "aria-label": t("Language"),
     onchange: (event) => setLanguage(event.target.value).then(redraw, (error) => toast(error.message)),
   });
-  const theme = select(
+  const look = select(
     "theme",
     [
       ["auto", t("As the system")],
       ["light", t("Light")],
       ["dark", t("Dark")],
     ],
-    sessionStorage.getItem(THEME) ?? "auto",
-    { "aria-label": t("Appearance"), onchange: (event) => applyTheme(event.target.value) },
+    theme(),
+    { "aria-label": t("Appearance"), onchange: (event) => (localStorage.setItem(THEME, event.target.value), applyTheme()) },
   );
-  return h("div", { class: "preferences" }, language, theme);
+  return h("div", { class: "preferences" }, language, look);
 }
 
-/** Build the frame; return the element for pages. */
-export function frame(current, redraw, signOut) {
-  const link = ([name, title]) =>
-    h(
-      "a",
-      { href: `#/${name}`, "aria-current": name === current ? "page" : null },
-      icon(name),
-      h("span", {}, t(title)),
-    );
+/** Build the frame; return the element for pages, and `mark`, which says in the navigation which one it holds. */
+export function frame(redraw, signOut) {
+  let current;
+  const here = (is) => (is ? "page" : null);
+  const link = ([name, title]) => h("a", { href: `#/${name}`, "aria-current": here(name === current) }, icon(name), h("span", {}, t(title)));
   const items = pages();
   const out = () =>
     h("button", { type: "button", class: "plain out", onclick: signOut }, icon("out"), h("span", {}, t("Sign out")));
@@ -72,7 +69,6 @@ export function frame(current, redraw, signOut) {
     {
       type: "button",
       class: "plain more",
-      "aria-current": items.findIndex(([name]) => name === current) >= IN_BAR ? "page" : null,
       onclick: () =>
         drawer(t("More"), (close) => {
           const rest = h("nav", { class: "rest", "aria-label": t("More") }, items.slice(IN_BAR).map(link));
@@ -88,8 +84,13 @@ export function frame(current, redraw, signOut) {
   const nav = h("nav", { class: "rail", "aria-label": t("Pages") }, items.map(link), more);
   const foot = h("div", { class: "rail-foot" }, preferences(redraw), out());
   const brand = h("p", { class: "brand" }, h("img", { src: "icon.svg", alt: "", width: 24, height: 24 }), "Sluice");
-  replace(document.body, skip, h("div", { class: "layout" }, h("header", { class: "side" }, brand, nav, foot), main));
-  return main;
+  replace(document.getElementById("app"), skip, h("div", { class: "layout" }, h("header", { class: "side" }, brand, nav, foot), main));
+  const mark = (page) => {
+    current = page;
+    items.forEach(([name], index) => (nav.children[index].ariaCurrent = here(name === page)));
+    more.ariaCurrent = here(items.findIndex(([name]) => name === page) >= IN_BAR);
+  };
+  return { main, mark };
 }
 
 /** A page's title, a sentence below it, and what stands beside it. */

@@ -15,13 +15,19 @@ const PLAIN = /^[\w-]+$/;
 
 export const readTools = async (query) => (await get(session.isAdmin ? "/admin/api/clients" : "/v1/clients", query)).data;
 
-/** Return a model that an API key may call, for examples. */
-export async function modelFor(key) {
+/** Return those of all models that an API key may call. */
+export function modelsFor(key, models) {
   const may = (globs, name) => globs === null || globs.some((glob) => pattern(glob).test(name));
   const serves = (route) => route.active && may(key.providers, route.provider);
-  const { data } = await admin.get("/models");
-  const usable = data.filter((model) => !model.id.includes("*") && may(key.models, model.id) && model.routes.some(serves));
-  return (usable.find((model) => model.category !== "embedding") ?? usable[0])?.id;
+  return models.filter((model) => !model.id.includes("*") && may(key.models, model.id) && model.routes.some(serves));
+}
+
+export const answers = (model) => model.category !== "embedding";
+
+/** Return a model that an API key may call, for examples. */
+export async function modelFor(key) {
+  const usable = modelsFor(key, (await admin.get("/models")).data);
+  return (usable.find(answers) ?? usable[0])?.id;
 }
 
 const pattern = (glob) => new RegExp(`^${glob.split("*").map((part) => part.replace(/[^\w]/g, "\\$&")).join(".*")}$`, "s");
@@ -49,18 +55,18 @@ const CHECKS = {
   responses: ["/v1/responses", { max_output_tokens: MOST_TOKENS, input: HELLO }],
 };
 
-/** A button that makes one tiny request as a tool would, and what came of it. `key` returns the API key. */
+/** A button that makes one tiny request as a tool would, and what came of it. */
 export function checker(dialect, model, key) {
   const [path, body] = CHECKS[dialect];
   const result = h("div", { "aria-live": "polite" });
   const act = async () => {
-    if (!PLAIN.test(key())) {
+    if (!PLAIN.test(key)) {
       replace(result, h("p", { class: "notice warn" }, t("An API key is missing: paste one above, or create one.")));
       return;
     }
     replace(result, h("p", { class: "quiet" }, t("Asking…")));
     const began = performance.now();
-    const response = await send("POST", path, { body: { model, ...body }, key: key() });
+    const response = await send("POST", path, { body: { model, ...body }, key });
     const answer = await response.json();
     replace(result, works(response.headers, answer.usage ?? {}, performance.now() - began));
   };
@@ -72,18 +78,22 @@ export function checker(dialect, model, key) {
 
 function works(headers, usage, taken) {
   const [input, output] = [usage.prompt_tokens ?? usage.input_tokens, usage.completion_tokens ?? usage.output_tokens];
-  const cost = headers.get("x-sluice-cost");
   return h(
     "div",
     { class: "notice good" },
     h("p", { class: "strong" }, t("It works: {model} answered, from {provider}.", { model: headers.get("x-sluice-model"), provider: headers.get("x-sluice-provider") })),
-    h(
-      "p",
-      { class: "facts" },
-      input !== undefined && h("span", {}, t("{in} tokens in, {out} out", { in: format.number(input), out: format.number(output) })),
-      cost !== null && h("span", {}, format.money(cost)),
-      h("span", {}, format.milliseconds(taken)),
-      h("a", { href: `#/requests/${headers.get("x-request-id")}` }, t("Receipt")),
-    ),
+    facts({ id: headers.get("x-request-id"), input, output, cost: headers.get("x-sluice-cost"), taken }),
   );
 }
+
+/** What a request took, and where its receipt is. */
+export const facts = ({ id, input, output, cost, taken, provider }) =>
+  h(
+    "p",
+    { class: "facts" },
+    input !== undefined && h("span", {}, t("{in} tokens in, {out} out", { in: format.number(input), out: format.number(output) })),
+    cost && h("span", {}, format.money(cost)),
+    h("span", {}, format.milliseconds(taken)),
+    provider && h("span", {}, provider),
+    h("a", { href: `#/requests/${id}` }, t("Receipt")),
+  );

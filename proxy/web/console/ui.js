@@ -6,6 +6,7 @@ import { dateTime, moment } from "./format.js";
 import { icon } from "./icons.js";
 
 const SKELETON_MS = 300;
+const POLL_MS = 5000;
 
 /** Show in `element` what `load` resolves to; a skeleton if it takes long, the error if it fails. */
 export async function show(element, load, render) {
@@ -40,6 +41,22 @@ function skeleton() {
   return h("div", { class: "skeleton" }, label, h("i"), h("i"), h("i"));
 }
 
+/** While a page is there and seen, `ask` again and again; in `note` stands what went wrong, until it no longer does. */
+export async function poll(signal, note, ask) {
+  for (let answered = new Date().toISOString(); ; ) {
+    await new Promise((next) => setTimeout(next, POLL_MS));
+    if (signal.aborted) return;
+    if (document.hidden) continue;
+    try {
+      await ask();
+      answered = new Date().toISOString();
+      replace(note);
+    } catch (error) {
+      if (!note.firstChild) replace(note, problem(error), h("p", { class: "hint" }, t("Last answered"), " ", time(answered)));
+    }
+  }
+}
+
 /** An error as the gateway said it, with its request id and a way to try again. */
 export function problem(error, retry) {
   return h(
@@ -63,6 +80,14 @@ export function badge(kind, text, title) {
 export function time(text) {
   return text ? h("time", { datetime: text, title: dateTime(text) }, moment(text)) : h("span", { class: "quiet" }, "–");
 }
+
+/** What is told relatively goes on with the time. */
+setInterval(() => {
+  for (const one of document.querySelectorAll("time[title]")) {
+    const now = moment(one.dateTime);
+    if (one.textContent !== now) one.textContent = now;
+  }
+}, POLL_MS);
 
 /**
  * A table; columns are {title, cell, number?, class?}. On a phone each row is a card of two columns, where cells of
@@ -124,6 +149,11 @@ export function button(label, act, { fail = (error) => toast(error.message, "bad
   return element;
 }
 
+/** Close a dialog as Escape does: it may refuse. */
+export function dismiss(dialog) {
+  if (dialog.dispatchEvent(new Event("cancel", { cancelable: true }))) dialog.close();
+}
+
 /** Open a drawer; `build` gets a function that closes it. */
 export function drawer(title, build) {
   const id = uniqueId("drawer");
@@ -136,7 +166,7 @@ export function drawer(title, build) {
       "header",
       {},
       h("h2", { id }, title),
-      h("button", { type: "button", class: "plain", "aria-label": t("Close"), onclick: close }, icon("close")),
+      h("button", { type: "button", class: "plain", "aria-label": t("Close"), onclick: () => dismiss(dialog) }, icon("close")),
     ),
   );
   dialog.append(h("div", { class: "drawer-body" }, build(close, dialog)));
@@ -150,7 +180,7 @@ export function drawer(title, build) {
 export function form(children, label, submit, { danger } = {}) {
   const message = h("div", { "aria-live": "assertive" });
   const button = h("button", { type: "submit", class: danger ? "danger" : "primary" }, label);
-  const element = h("form", { novalidate: false }, children, message, h("div", { class: "actions" }, button));
+  const element = h("form", {}, children, message, h("div", { class: "actions" }, button));
   element.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (button.disabled) return;
@@ -187,35 +217,45 @@ export function searchField(value, attributes) {
   return field(t("Search"), input("search", { type: "search", "aria-keyshortcuts": "/", value, ...attributes }), null, "grow");
 }
 
-/** A select; options are [value, text] pairs. */
-export function select(name, options, value, attributes = {}) {
-  return h(
-    "select",
-    { name, ...attributes },
-    options.map(([key, text]) => h("option", { value: key, selected: key === value }, text)),
-  );
-}
+/** A select; `pairs` are [value, text]. */
+export const select = (name, pairs, value, attributes = {}) => h("select", { name, ...attributes }, options(pairs, value));
 
-export function copyButton(text, label = t("Copy")) {
-  const button = h("button", { type: "button", class: "small" }, icon("copy"), h("span", {}, label));
+export const options = (pairs, value) => pairs.map(([key, text]) => h("option", { value: key, selected: key === value }, text));
+
+/** A button that copies a text, and calls `done` when it did. */
+export function copyButton(text, label = t("Copy"), done = () => {}) {
+  const button = h("button", { type: "button", class: "small" }, icon("copy"), h("span", { "aria-live": "polite" }, label));
   button.addEventListener("click", async () => {
-    try {
-      await navigator.clipboard.writeText(typeof text === "function" ? text() : text);
-      button.lastChild.textContent = t("Copied");
-    } catch {
-      button.lastChild.textContent = t("Select it and copy by hand");
-    }
-    setTimeout(() => (button.lastChild.textContent = label), 2000);
+    const copied = await copy(text, button);
+    button.lastChild.textContent = copied ? t("Copied") : t("Select it and copy by hand");
+    if (copied) done();
+    setTimeout(() => (button.lastChild.textContent = label), copied ? 2000 : 10000);
   });
   return button;
 }
 
+async function copy(text, button) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // Over http there is no clipboard, but for what is selected; beside the button, since a dialog keeps the focus in.
+    const area = h("textarea", { class: "visually-hidden", value: text });
+    button.after(area);
+    area.select();
+    const copied = document.execCommand("copy");
+    area.remove();
+    button.focus();
+    const code = button.closest(".code-block, .secret")?.querySelector("code");
+    if (!copied && code) getSelection().selectAllChildren(code);
+    return copied;
+  }
+}
+
 /** Say something at the edge of the page; what went wrong (`bad`) stays longer. */
 export function toast(text, kind = "") {
-  let region = document.getElementById("toasts");
-  if (!region) document.body.append((region = h("div", { id: "toasts", role: "status" })));
   const item = h("p", { class: kind, role: kind ? "alert" : null }, text);
-  region.append(item);
+  document.getElementById("toasts").append(item);
   setTimeout(() => item.remove(), kind ? 15000 : 5000);
 }
 

@@ -22,36 +22,40 @@ const KINDS = {
 
 export async function accountPage(element, name) {
   const path = `/accounts/${encodeURIComponent(name)}`;
-  const funds = h("section", { class: "card" });
+  const prepaid = session.mode === "prepaid";
+  const funds = h("div", { class: "list" });
   const about = h("section", { class: "card" });
   const ledger = h("section", { class: "card" });
-  const money = (title, open) => h("button", { type: "button", onclick: () => open(name, reload) }, title);
-  const top = h("button", { type: "button", class: "primary", onclick: () => topUp(name, reload) }, t("Top up"));
+  const act = (title, open, kind) => h("button", { type: "button", class: kind, onclick: () => open(name, reload) }, title);
+  const acts = h("div", { class: "actions" }, act(t("Top up"), topUp, prepaid && "primary"), act(t("Grant tokens"), grant), act(t("Subscribe"), subscribe), act(t("Correct a balance"), adjust));
+  const title = t("Funds, in the order in which they are used");
+  // Where costs are only tracked, funds stand for nothing that happens.
+  const card = h("section", { class: "card" }, prepaid ? [h("h2", {}, title), funds] : h("details", {}, h("summary", {}, title), h("div", { class: "list" }, funds, acts)));
   replace(
     element,
-    heading(name, null, h("a", { href: "#/accounts" }, t("All accounts"))),
-    h("div", { class: "actions" }, top, money(t("Grant tokens"), grant), money(t("Subscribe"), subscribe), money(t("Correct a balance"), adjust)),
-    h("div", { class: "columns" }, funds, about),
+    heading(name, prepaid ? null : t("Costs are tracked; no account is ever refused for money."), h("a", { href: "#/accounts" }, t("All accounts"))),
+    prepaid ? [acts, h("div", { class: "columns" }, card, about)] : about,
     ledger,
+    !prepaid && card,
   );
-  let account;
   async function reload() {
+    const account = admin.get(path);
     await Promise.all([
-      show(funds, async () => (account = await admin.get(path)), (found) => [fundsCard(found), replace(about, aboutCard(found, path, reload)) && null]),
-      show(ledger, () => entries(path), (page) => statement(page, name, path)),
+      show(funds, () => account, fundsList),
+      show(about, () => Promise.all([account, admin.get("/usage", { account: name })]), ([found, used]) => aboutCard(found, used, path, reload)),
+      show(ledger, () => entries(path), (page) => statement(page, path)),
     ]);
   }
   await reload();
 }
 
-function fundsCard(account) {
+function fundsList(account) {
   const { grants, subscription, wallet } = account.funds;
   const bar = (part, whole) => track(part / whole, part / whole < 0.1);
   const line = (title, value, share, note) =>
     h("li", { class: "list" }, h("div", { class: "spread" }, h("span", {}, title), h("b", {}, value)), share, note && h("p", { class: "hint" }, note));
   const expiry = (text) => (text ? t("until {time}", { time: format.clock(text) }) : t("for ever"));
   return [
-    h("h2", {}, t("Funds, in the order in which they are used")),
     h(
       "ol",
       { class: "steps" },
@@ -67,16 +71,17 @@ function fundsCard(account) {
       subscription
         ? line(t("Subscription {plan}", { plan: subscription.plan }), `${format.money(subscription.credit_left)} / ${format.money(subscription.credit)}`, bar(Number(subscription.credit_left), Number(subscription.credit)), expiry(subscription.expires_at))
         : line(t("Subscription"), t("none")),
-      line(t("Wallet"), format.money(wallet), null, Number(wallet) < 0 ? t("The account owes this.") : null),
+      line(t("Wallet"), format.full(wallet), null, Number(wallet) < 0 ? t("The account owes this.") : null),
     ),
     definition([
-      [t("Held by running requests"), format.money(account.held)],
-      [t("Available money"), h("b", {}, format.money(account.available))],
+      [t("Held by running requests"), format.full(account.held)],
+      [t("Available money"), h("b", {}, format.full(account.available))],
     ]),
   ];
 }
 
-function aboutCard(account, path, reload) {
+function aboutCard(account, used, path, reload) {
+  const month = select("month", months(account.created_at).map((item) => [item, item]));
   const plan = select("plan", planOptions(), account.own_plan ?? "");
   const { name } = account;
   const change = (body, text) => admin.patch(path, body).then(() => (toast(text), reload()));
@@ -89,27 +94,34 @@ function aboutCard(account, path, reload) {
     h("h2", {}, t("Account")),
     definition([
       [t("State"), accountState(account)],
+      [t("Cost this month"), format.money(used.total_cost_value)],
       [t("Plan in force"), account.plan ?? t("none")],
       [t("Made"), time(account.created_at)],
     ]),
     form([field(t("Own plan"), plan, t("A running subscription's plan goes before it"))], t("Save the plan"), async () => change({ plan: plan.value || null }, t("The plan is saved."))),
+    h("div", { class: "filters" }, field(t("Statement of"), month), button(t("Download CSV"), () => download(name, month.value))),
     h("div", { class: "actions" }, toggle, h("a", { href: `#/requests?account=${encodeURIComponent(name)}` }, t("Its requests"))),
   ];
 }
 
+/** The months since a moment, the newest first. */
+function months(since) {
+  const found = [format.day().slice(0, 7)];
+  while (found.at(-1) > since.slice(0, 7)) found.push(format.addDays(`${found.at(-1)}-01`, -1).slice(0, 7));
+  return found;
+}
+
 /** A drawer for a call that moves money: sent again after an error, it is still done once. */
 function moneyDrawer(title, fields, label, say, call, account, body, reload) {
-  const once = `console-${crypto.getRandomValues(new Uint32Array(4)).join("-")}`;
+  // The same body with the same key is never done twice; another body is another call.
+  const calls = new Map();
   drawer(title, (close) => {
     const words = h("p", { class: "notice", "aria-live": "polite" });
-    let sent;
     const element = form([fields, words], label, async (data) => {
       const given = body(data);
-      // The same body with the same key is never done twice; another body is another call.
       const text = JSON.stringify(given);
-      if (sent && sent.text !== text) sent = { text, once: `${once}-${performance.now()}` };
-      sent ??= { text, once };
-      await admin.money(account, call, given, sent.once);
+      if (!calls.has(text)) calls.set(text, `console-${crypto.getRandomValues(new Uint32Array(4)).join("-")}`);
+      await admin.money(account, call, given, calls.get(text));
       close();
       toast(t("Done: {what}", { what: say(data) }));
       reload();
@@ -124,7 +136,7 @@ function moneyDrawer(title, fields, label, say, call, account, body, reload) {
 const amountInput = (attributes) => input("amount", { required: true, inputmode: "decimal", ...attributes });
 const note = (required) => field(t("Note"), input("note", { maxlength: 500, required }), t("Stands in the ledger"));
 const noted = (data) => (data.get("note").trim() ? { note: data.get("note").trim() } : {});
-const sum = (data) => (Number.isFinite(Number(data.get("amount"))) ? format.money(data.get("amount").trim() || "0") : "–");
+const sum = (data) => (/^-?\d+(\.\d{1,9})?$/.test(data.get("amount").trim()) ? format.exact(data.get("amount").trim()) : "–");
 
 function topUp(name, reload) {
   const fields = [
@@ -148,7 +160,7 @@ function adjust(name, reload) {
 function grant(name, reload) {
   const fields = [
     field(t("Tokens"), input("tokens", { type: "number", min: 1, step: 1, required: true })),
-    field(t("Models"), input("models"), t("Separated by commas, * stands for anything. Empty: all")),
+    field(t("Allowed models"), input("models"), t("Separated by commas, * stands for anything. Empty: all")),
     field(t("Expires"), input("expires", { type: "datetime-local" }), t("Your local time. Empty: never")),
     note(false),
   ];
@@ -184,27 +196,24 @@ function subscribe(name, reload) {
 
 const entries = (path, cursor) => admin.get(`${path}/ledger`, { limit: PAGE, cursor });
 
-function statement(page, name, path) {
-  const month = input("month", { type: "month", value: format.day().slice(0, 7) });
-  const head = h(
-    "header",
-    {},
-    h("h2", {}, t("Ledger")),
-    h("div", { class: "filters" }, field(t("Statement of"), month), button(t("Download CSV"), () => download(name, month.value))),
-  );
+function statement(page, path) {
+  const head = h("h2", {}, t("Ledger"));
   if (!page.data.length) return [head, empty(t("Nothing has changed its funds yet"), t("Top it up, or grant tokens."))];
   return [head, paged(page, ledgerTable, (cursor) => entries(path, cursor))];
 }
 
+/** Every amount with as many places as the longest needs: they add up by eye. */
 function ledgerTable(items) {
-  const amount = (item, value) => (item.fund.startsWith("grant:") ? `${format.number(value)} ${t("tokens")}` : format.money(value));
+  const inTokens = (item) => item.fund.startsWith("grant:");
+  const digits = format.places(...items.filter((item) => !inTokens(item)).flatMap((item) => [item.amount, item.balance_after]));
+  const amount = (item, value) => (inTokens(item) ? `${format.number(value)} ${t("tokens")}` : format.full(value, digits));
   return table(
     t("Ledger"),
     [
       { title: t("Time"), cell: (item) => time(item.created_at) },
       { title: t("What"), cell: (item) => t(KINDS[item.kind] ?? item.kind) },
       { title: t("Fund"), cell: (item) => t({ wallet: "Wallet", subscription: "Subscription" }[item.fund] ?? "Token grant") },
-      { title: t("Amount"), number: true, cell: (item) => h("b", {}, amount(item, item.amount)) },
+      { title: t("Amount"), number: true, cell: (item) => h("b", {}, Number(item.amount) > 0 && "+", amount(item, item.amount)) },
       { title: t("Balance after"), number: true, cell: (item) => amount(item, item.balance_after) },
       { title: t("Note"), class: "full", cell: (item) => (item.exchange ? h("a", { href: `#/requests/${item.exchange}` }, item.note ?? t("Receipt")) : (item.note ?? "")) },
     ],

@@ -14,25 +14,31 @@ export const planOptions = () => [["", t("none")], ...Object.keys(session.plans)
 export default async function accounts({ element, rest }) {
   if (rest[0]) return accountPage(element, rest[0]);
   const list = h("section", { class: "card" });
-  const reload = () => show(list, () => admin.all("/accounts"), render);
+  const load = () => Promise.all([admin.all("/accounts"), admin.get("/usage", { group_by: "account" })]);
+  const reload = () => show(list, load, render);
   const create = h("button", { type: "button", class: "primary", onclick: () => openForm(reload) }, t("Create an account"));
   const sentence = session.mode === "prepaid" ? t("Accounts pay for what their keys use.") : t("Costs are tracked; no account is ever refused for money.");
   replace(element, heading(t("Accounts"), sentence, create), list);
   return reload();
 }
 
-function render(found) {
+function render([found, { data }]) {
   if (!found.length) return empty(t("No accounts yet"), t("Create one for each person or team that is to be billed apart."));
+  const costs = new Map(data.map((item) => [item.account, item.total_cost_value]));
+  const funds = [
+    { title: t("Token grants"), number: true, cell: (item) => format.short(item.funds.grants.reduce((sum, grant) => sum + grant.tokens_left, 0)) },
+    { title: t("Subscription"), number: true, cell: (item) => (item.funds.subscription ? format.money(item.funds.subscription.credit_left) : "–") },
+    { title: t("Wallet"), number: true, cell: (item) => format.money(item.funds.wallet) },
+    { title: t("Available"), number: true, cell: (item) => h("b", {}, format.money(item.available)) },
+  ];
   return table(
     t("Accounts"),
     [
       { title: t("Name"), class: "name full", cell: (item) => h("a", { href: href(item) }, item.name) },
       { title: t("State"), cell: accountState },
       { title: t("Plan"), cell: (item) => item.plan ?? h("span", { class: "quiet" }, t("none")) },
-      { title: t("Token grants"), number: true, cell: (item) => format.short(item.funds.grants.reduce((sum, grant) => sum + grant.tokens_left, 0)) },
-      { title: t("Subscription"), number: true, cell: (item) => (item.funds.subscription ? format.money(item.funds.subscription.credit_left) : "–") },
-      { title: t("Wallet"), number: true, cell: (item) => format.money(item.funds.wallet) },
-      { title: t("Available"), number: true, cell: (item) => h("b", {}, format.money(item.available)) },
+      { title: t("Cost this month"), number: true, cell: (item) => format.money(costs.get(item.name) ?? "0") },
+      ...(session.mode === "prepaid" ? funds : []),
     ],
     found,
     { onopen: (item) => (location.hash = href(item)) },

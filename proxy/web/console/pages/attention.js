@@ -5,11 +5,17 @@ import { h, rememberFocus, replace } from "../dom.js";
 import * as format from "../format.js";
 import { t } from "../i18n.js";
 import { session } from "../session.js";
-import { button, toast } from "../ui.js";
+import { button, problem, toast } from "../ui.js";
+import { poor, spent } from "./key-state.js";
+import { failing } from "./provider-state.js";
+import { failure } from "./reasons.js";
 
 /** With less than this much money, and no tokens, an account is told of before it is empty. */
 const LOW = 1;
 const MOST_MODELS = 3;
+/** So many of a kind stand in the list. */
+const MOST = 5;
+const EVERY_MS = 60000;
 
 async function readiness() {
   try {
@@ -19,8 +25,8 @@ async function readiness() {
   }
 }
 
-/** Return a list of what should be looked at, which draws itself anew after each thing that was done. */
-export async function attention() {
+/** Return a list of what should be looked at, which draws itself anew after each thing that was done, and by the minute. */
+export async function attention(signal) {
   const place = h("div", {});
   const draw = async () => {
     const found = await problems();
@@ -29,6 +35,8 @@ export async function attention() {
     refocus(document.querySelector("main"));
   };
   await draw();
+  const again = () => document.hidden || draw().catch((error) => replace(place, problem(error, again)));
+  const timer = setInterval(() => (signal.aborted ? clearInterval(timer) : again()), EVERY_MS);
   return place;
 }
 
@@ -40,7 +48,18 @@ async function problems() {
     session.mode === "prepaid" ? admin.all("/accounts") : [],
     admin.all("/keys"),
   ]);
-  return [...ofReadiness(ready), ...providers.flatMap(ofProvider), ...ofModels(models), ...accounts.flatMap(ofAccount), ...keys.flatMap(ofKey)];
+  return [
+    ...ofReadiness(ready),
+    ...most(providers.flatMap(ofProvider), "#/providers"),
+    ...ofModels(models),
+    ...most(accounts.flatMap(ofAccount), "#/accounts"),
+    ...most(keys.flatMap(ofKey), "#/keys"),
+  ];
+}
+
+function most(items, href) {
+  const left = items.length - MOST;
+  return left > 0 ? [...items.slice(0, MOST), { text: t("and {count} more", { count: left }), link: [href, t("See them")] }] : items;
 }
 
 /** `cause` is the provider's word for it, `link` [address, text], `act` [text, what to do]. */
@@ -51,8 +70,8 @@ function sentence({ kind = "warn", text, cause, link, act }, redraw) {
     "li",
     { class: `notice ${kind}` },
     h("p", {}, text),
-    cause && h("p", { class: "hint" }, cause.message),
-    h("div", { class: "actions" }, act && button(label, () => run().then(redraw), { class: "small", "aria-label": `${label}: ${text}` }), link && h("a", { href }, where)),
+    cause && failure({ ...cause, at: null }),
+    h("div", { class: "actions" }, act && button(label, () => run().finally(redraw), { class: "small", "aria-label": `${label}: ${text}` }), link && h("a", { href }, where)),
   );
 }
 
@@ -91,7 +110,9 @@ function ofProvider(provider) {
   const reset = async () => (await call("reset"), toast(t("{name} starts afresh.", { name })));
   const resting = provider.keys.filter((key) => key.state === "resting");
   const open = provider.deployments.filter((item) => item.state === "open").slice(0, MOST_MODELS);
+  const often = !resting.length && !open.length && failing(provider);
   return [
+    ...(often ? [{ text: t("{name} is ready, but {failed} of {attempts} attempts failed in the last hour.", { name, ...often }), cause: lastCause(provider), link, act: [t("Probe"), probe] }] : []),
     ...resting.map(({ key, until, cause }) => ({
       text: t(KEY_RESTS[cause.class] ?? KEY_RESTS.other, { key: key ?? "–", name, at: format.clock(cause.at), time: format.clock(until) }),
       cause,
@@ -107,6 +128,9 @@ function ofProvider(provider) {
   ];
 }
 
+const lastCause = ({ keys, deployments }) =>
+  [...keys, ...deployments].flatMap(({ cause }) => cause ?? []).sort((one, other) => other.at.localeCompare(one.at))[0];
+
 function ofModels(models) {
   const unpriced = models.filter((model) => !model.pricing && !model.id.includes("*") && model.routes.some((route) => route.active));
   if (!unpriced.length) return [];
@@ -114,15 +138,16 @@ function ofModels(models) {
   return [{ text: t("Without a price, and so counted as free: {names}", { names }), link: ["#/models?show=unpriced", t("See them")] }];
 }
 
-function ofAccount({ name, enabled, available, funds }) {
-  const tokens = funds.grants.some((grant) => grant.tokens_left > 0);
-  if (!enabled || tokens || Number(available) >= LOW) return [];
+function ofAccount(account) {
+  const { name, enabled, available } = account;
+  if (!enabled || !poor(account, LOW)) return [];
   const text = Number(available) > 0 ? t("Account {name} has only {amount} left.", { name, amount: format.money(available) }) : t("Account {name} has no funds.", { name });
   return [{ text, link: [`#/accounts/${encodeURIComponent(name)}`, t("Top up")] }];
 }
 
-function ofKey({ id, name, revoked_at: revoked, enabled, quota }) {
-  if (revoked || !enabled || !quota || Number(quota.spent) < Number(quota.amount)) return [];
+function ofKey(key) {
+  const { id, name, quota } = key;
+  if (key.revoked_at || !key.enabled || !spent(key)) return [];
   const values = { name, amount: format.money(quota.amount), time: quota.resets_at && format.clock(quota.resets_at) };
   const text = quota.resets_at ? t("Key {name} has spent its quota of {amount}, which begins again {time}.", values) : t("Key {name} has spent its quota of {amount}.", values);
   return [{ text, link: [withQuery("#/keys", { q: id }), t("Change it")] }];

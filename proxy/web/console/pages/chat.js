@@ -2,15 +2,16 @@
 
 import { admin, ApiError, get, own } from "../api.js";
 import { h, replace } from "../dom.js";
-import * as format from "../format.js";
 import { t } from "../i18n.js";
 import { markdown } from "../markdown.js";
 import { session } from "../session.js";
 import { heading } from "../shell.js";
 import { streamChat } from "../stream.js";
-import { empty, field, input, problem, select, show } from "../ui.js";
+import { answers, facts, modelsFor } from "../tools.js";
+import { empty, field, input, options, problem, select, show } from "../ui.js";
 
 const RECEIPT_TRIES = 5;
+const NEAR = 48;
 
 export default async function chat({ element, query, signal }) {
   const holder = h("div", {});
@@ -23,16 +24,26 @@ async function load() {
     session.isAdmin ? admin.get("/models") : get("/v1/models"),
     session.isAdmin ? admin.all("/keys") : [],
   ]);
-  const usable = models.data.filter((model) => !model.id.includes("*") && (!model.routes || model.routes.some((route) => route.active)));
-  return { models: usable, keys: keys.filter((key) => !key.revoked_at && key.enabled) };
+  const lasting = ({ expires_at: end }) => !end || new Date(end) > new Date();
+  const usable = (model) => answers(model) && !model.id.includes("*") && (!model.routes || model.routes.some((route) => route.active));
+  return {
+    models: models.data.filter(usable),
+    keys: keys.filter((key) => !key.revoked_at && key.enabled && lasting(key)).sort((one, other) => (other.last_used_at ?? "").localeCompare(one.last_used_at ?? "")),
+  };
 }
+
+const names = (models) => (models.length ? models.map(({ id }) => [id, id]) : [["", t("No model can be called")]]);
 
 function room(models, keys, query, signal) {
   if (!models.length) return empty(t("No model can be called"), t("Give a provider its key in the configuration."));
   if (session.isAdmin && !keys.length) return empty(t("No key can be used"), t("Create one first; the chat is billed to it."), h("a", { href: "#/keys" }, t("Keys")));
-  const names = models.map((model) => model.id);
-  const model = select("model", names.map((name) => [name, name]), names.includes(query.get("model")) ? query.get("model") : names[0]);
-  const key = session.isAdmin && select("key", keys.map((item) => [item.id, `${item.name} (${item.account})`]), query.get("key") ?? keys.at(-1).id);
+  const wanted = query.get("model");
+  const may = (item) => modelsFor(item, models);
+  const first = keys.find(({ id }) => id === query.get("key")) ?? keys.find((item) => may(item).some(({ id }) => !wanted || id === wanted)) ?? keys[0];
+  const model = select("model", names(first ? may(first) : models), wanted);
+  const key = first && select("key", keys.map((item) => [item.id, `${item.name} (${item.account})`]), first.id, {
+    onchange: () => replace(model, options(names(may(keys.find(({ id }) => id === key.value))), model.value)),
+  });
   const system = h("textarea", { name: "system", rows: 3 });
   const temperature = input("temperature", { type: "number", min: 0, max: 2, step: 0.1 });
   const most = input("max_tokens", { type: "number", min: 1, step: 1 });
@@ -41,11 +52,10 @@ function room(models, keys, query, signal) {
   const go = h("button", { type: "submit", class: "primary" }, t("Send"));
   const stop = h("button", { type: "button", hidden: true }, t("Stop"));
   const live = h("span", { class: "facts" });
-  const clear = h("button", { type: "button", class: "plain", onclick: () => (messages.splice(0), start()) }, t("New conversation"));
-  const messages = [];
+  const clear = h("button", { type: "button", class: "plain", onclick: begin }, t("New conversation"));
+  let messages;
   let running;
-  const start = () => replace(conversation, empty(t("Say something"), t("The answer comes as it is written, with tokens, cost and time below it.")));
-  start();
+  begin();
   signal.addEventListener("abort", () => running?.abort());
   stop.addEventListener("click", () => running?.abort());
   text.addEventListener("keydown", (event) => {
@@ -66,36 +76,49 @@ function room(models, keys, query, signal) {
     answer(said);
   });
 
+  function begin() {
+    running?.abort();
+    messages = [];
+    run(undefined);
+    replace(conversation, empty(t("Say something"), t("The answer comes as it is written, with tokens, cost and time below it.")));
+  }
+
+  /** A screen reader reads an answer when it is whole. */
+  function run(now) {
+    running = now;
+    go.disabled = Boolean(now);
+    stop.hidden = !now;
+    conversation.ariaBusy = now ? "true" : null;
+    live.textContent = "";
+  }
+
   async function answer(said) {
-    running = new AbortController();
-    go.disabled = true;
-    stop.hidden = false;
+    const mine = new AbortController();
+    const own = messages; // until another conversation is begun
+    run(mine);
     const turn = new Turn(model.value);
     conversation.append(turn.element);
+    scrollTo(0, document.documentElement.scrollHeight);
     const body = { model: model.value, messages: [...(system.value.trim() ? [{ role: "system", content: system.value }] : []), ...messages] };
     if (temperature.value !== "") body.temperature = Number(temperature.value);
     if (most.value !== "") body.max_tokens = Number(most.value);
     const path = session.isAdmin ? `/admin/api/keys/${key.value}/chat` : "/v1/chat/completions";
     try {
-      await streamChat(path, body, running.signal, (part) => {
+      await streamChat(path, body, mine.signal, (part) => {
         turn.add(part);
         live.textContent = turn.pace();
-        turn.element.scrollIntoView({ block: "nearest" });
       });
     } catch (error) {
       turn.fail(error);
     }
     // What was stopped stays part of the conversation, as far as it came.
-    if (turn.content) messages.push({ role: "assistant", content: turn.content });
-    else {
-      messages.pop();
-      text.value ||= said;
+    if (turn.content) own.push({ role: "assistant", content: turn.content });
+    else own.pop();
+    if (own === messages) {
+      if (!turn.content) text.value ||= said;
+      run(undefined);
+      if (document.activeElement === document.body || composer.contains(document.activeElement)) text.focus({ preventScroll: true });
     }
-    running = undefined;
-    go.disabled = false;
-    stop.hidden = true;
-    live.textContent = "";
-    text.focus();
     await turn.account();
   }
 
@@ -109,6 +132,14 @@ function room(models, keys, query, signal) {
   return h("div", { class: "chat" }, h("div", {}, conversation, composer), aside);
 }
 
+/** Draw, and stay at the end of the page if that is where the reader is. */
+function follow(draw) {
+  const page = document.documentElement;
+  const there = scrollY + innerHeight > page.scrollHeight - NEAR;
+  draw();
+  if (there) scrollTo(0, page.scrollHeight);
+}
+
 /** One answer, while it comes and after. */
 class Turn {
   constructor(model) {
@@ -119,8 +150,7 @@ class Turn {
     this.text = h("div", { class: "text" }, h("p", { class: "quiet" }, t("Waiting for the first words…")));
     this.thoughts = h("p", { class: "quiet" });
     this.folded = h("details", { hidden: true }, h("summary", {}, t("Reasoning")), this.thoughts);
-    this.facts = h("p", { class: "facts" });
-    this.element = h("article", { class: "turn" }, h("h3", {}, model), this.folded, this.text, this.facts);
+    this.element = h("article", { class: "turn" }, h("h3", {}, model), this.folded, this.text);
   }
 
   add({ about, content = "", reasoning = "" }) {
@@ -140,7 +170,7 @@ class Turn {
 
   draw() {
     this.drawing = undefined;
-    if (this.content) replace(this.text, markdown(this.content));
+    if (this.content) follow(() => replace(this.text, markdown(this.content)));
   }
 
   pace() {
@@ -149,7 +179,7 @@ class Turn {
   }
 
   fail(error) {
-    if (error.name === "AbortError") this.element.append(h("p", { class: "quiet" }, t("Stopped. What had come is charged.")));
+    if (error.name === "AbortError") this.element.append(h("p", { class: "quiet" }, this.about ? t("Stopped. The receipt says what is charged.") : t("Stopped. No answer had begun.")));
     else this.element.append(problem(error));
     if (!this.content) replace(this.text);
     this.about ??= error.requestId ? { requestId: error.requestId } : null;
@@ -171,16 +201,7 @@ class Turn {
     }
   }
 
-  tell(item) {
-    const { usage } = item;
-    replace(
-      this.facts,
-      h("span", {}, t("{in} tokens in, {out} out", { in: format.number(usage.input_tokens), out: format.number(usage.output_tokens) })),
-      h("span", {}, format.money(item.cost)),
-      h("span", {}, format.milliseconds(item.timings.total_ms)),
-      item.provider && h("span", {}, item.provider),
-      h("a", { href: `#/requests/${item.id}` }, t("Receipt")),
-    );
-    this.element.scrollIntoView({ block: "nearest" });
+  tell({ id, usage, cost, timings, provider }) {
+    follow(() => this.element.append(facts({ id, input: usage.input_tokens, output: usage.output_tokens, cost, taken: timings.total_ms, provider })));
   }
 }

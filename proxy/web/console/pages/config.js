@@ -87,7 +87,7 @@ const difference = (changes) =>
   table(
     t("What has changed"),
     [
-      { title: t("Key"), class: "name full", cell: (item) => h("code", {}, item.path) },
+      { title: t("Setting"), class: "name full", cell: (item) => h("code", {}, item.path) },
       { title: t("Change"), cell: (item) => t(CHANGES[item.change] ?? item.change) },
       { title: t("Detail"), cell: (item) => item.detail },
     ],

@@ -34,7 +34,7 @@ export function keyForm(key, accounts, submit) {
   const children = [
     field(t("Name"), name, t("Whom or what it is for")),
     field(t("Account"), account, t("Pays for it, and is what its usage is summed up under")),
-    field(t("Models"), list("models", key?.models), t("One a line, * stands for anything: fast, deepseek/*. Empty allows all.")),
+    field(t("Allowed models"), list("models", key?.models), t("One a line, * stands for anything: fast, deepseek/*. Empty allows all.")),
     h(
       "div",
       { class: "fields" },
@@ -61,8 +61,20 @@ export function keyForm(key, accounts, submit) {
       ),
     ),
   ];
-  return form(children, key ? t("Save") : t("Create a key"), (data) => submit(body(key, data)));
+  const element = form(children, key ? t("Save") : t("Create a key"), (data) => submit(key ? changes(before, body(key, data)) : body(key, data)));
+  const before = body(key, new FormData(element));
+  return element;
 }
+
+/** What was changed, and nothing else: another administrator may have changed the rest meanwhile. */
+function changes(before, after) {
+  const limits = differing(before.limits, after.limits);
+  const fields = differing({ ...before, limits: null }, { ...after, limits: null });
+  return Object.keys(limits).length ? { ...fields, limits } : fields;
+}
+
+const differing = (before, after) =>
+  Object.fromEntries(Object.entries(after).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])));
 
 function body(key, data) {
   const fields = {

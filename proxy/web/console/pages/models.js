@@ -1,32 +1,38 @@
 // The model plaza: what can be called, what it costs, who serves it.
 
-import { admin, get } from "../api.js";
+import { admin, get, withQuery } from "../api.js";
 import { h, replace } from "../dom.js";
 import * as format from "../format.js";
 import { t } from "../i18n.js";
 import { session } from "../session.js";
 import { heading } from "../shell.js";
 import { badge, copyButton, empty, field, searchField, select, show, switches, table } from "../ui.js";
+import { each, prices, source } from "./price.js";
 import { stateOf } from "./provider-state.js";
 
-const SORTS = { name: "Name", input: "Input price", output: "Output price", context: "Context" };
+const SORTS = { "": "Name", input: "Input price", output: "Output price", context: "Context" };
 const CARDS = 120;
 const ROUTES = 6;
 
-export default async function models({ element, query, setQuery }) {
+export default async function models({ element, query, keepQuery }) {
   const list = h("section", { "aria-label": t("Models") });
   const bar = h("div", { class: "filters" });
-  const view = query.get("view") === "rows" ? "rows" : "cards";
-  const look = switches(t("View"), [["cards", t("Cards")], ["rows", t("Rows")]], view, (name) => setQuery({ view: name }));
+  const given = Object.fromEntries(["q", "provider", "category", "show", "sort", "view"].map((name) => [name, query.get(name) ?? ""]));
+  let all;
+  const change = (name, value) => {
+    given[name] = value;
+    keepQuery({ [name]: value });
+    if (all) replace(list, results(all, given));
+  };
+  const search = searchField(given.q, { oninput: (event) => change("q", event.target.value) });
+  const look = switches(t("View"), [["", t("Cards")], ["rows", t("Rows")]], given.view === "rows" ? "rows" : "", (name) => change("view", name));
+  replace(bar, search, filters([], given, change));
   replace(element, heading(t("Models"), t("What programs may write as model, and what a million tokens of it cost."), look), bar, list);
   const load = session.isAdmin ? operators : async () => (await get("/v1/models")).data;
-  let all = [];
-  const given = { q: query.get("q") ?? "", provider: query.get("provider") ?? "", category: query.get("category") ?? "", sort: query.get("sort") ?? "name", show: query.get("show") ?? "" };
-  const draw = () => replace(list, results(all, given, view));
   await show(list, load, (found) => {
     all = found;
-    replace(bar, filters(all, given, draw, setQuery));
-    return results(all, given, view);
+    replace(bar, search, filters(all, given, change));
+    return results(all, given);
   });
 }
 
@@ -38,23 +44,18 @@ async function operators() {
   return models.data;
 }
 
-function filters(all, given, draw, setQuery) {
+function filters(all, given, change) {
   const names = (values) => [["", t("any")], ...[...new Set(values)].filter(Boolean).sort().map((name) => [name, name])];
-  const set = (name) => (event) => setQuery({ [name]: event.target.value });
-  const search = searchField(given.q, {
-    oninput: (event) => ((given.q = event.target.value), draw()),
-    onchange: set("q"),
-  });
+  const choice = (title, name, options) => field(title, select(name, options, given[name], { onchange: (event) => change(name, event.target.value) }));
   return [
-    search,
-    field(t("Provider"), select("provider", names(all.flatMap((model) => model.providers)), given.provider, { onchange: set("provider") })),
-    field(t("Category"), select("category", names(all.map((model) => model.category)), given.category, { onchange: set("category") })),
-    field(t("Price"), select("show", [["", t("any")], ["priced", t("with a price")], ["unpriced", t("without a price")]], given.show, { onchange: set("show") })),
-    field(t("Sort by"), select("sort", Object.entries(SORTS).map(([name, text]) => [name, t(text)]), given.sort, { onchange: set("sort") })),
+    choice(t("Provider"), "provider", names(all.flatMap((model) => model.providers))),
+    choice(t("Category"), "category", names(all.map((model) => model.category))),
+    choice(t("Price"), "show", [["", t("any")], ["priced", t("with a price")], ["unpriced", t("without a price")]]),
+    choice(t("Sort by"), "sort", Object.entries(SORTS).map(([name, text]) => [name, t(text)])),
   ];
 }
 
-function results(all, given, view) {
+function results(all, given) {
   if (!all.length) return empty(t("No models"), t("Configure a provider, or ask for a key that may use more."));
   const wanted = given.q.toLowerCase();
   const found = all
@@ -70,7 +71,7 @@ function results(all, given, view) {
   const count = h("p", { class: "quiet", role: "status" }, t("{count} models", { count: format.number(found.length) }));
   const shown = found.slice(0, CARDS);
   const more = found.length > shown.length && h("p", { class: "quiet" }, t("The first {count} are shown; search for the others.", { count: CARDS }));
-  return h("div", { class: "list" }, count, view === "rows" ? h("div", { class: "card" }, rows(shown)) : h("div", { class: "plaza" }, shown.map(card)), more);
+  return h("div", { class: "list" }, count, given.view === "rows" ? h("div", { class: "card" }, rows(shown)) : h("div", { class: "plaza" }, shown.map(card)), more);
 }
 
 function order(sort) {
@@ -79,24 +80,10 @@ function order(sort) {
   return (one, other) => (value ? value(one) - value(other) || 0 : 0) || one.id.localeCompare(other.id);
 }
 
-/** A price per million tokens in its own currency, and below it in the billing currency where that is another. */
-function each({ pricing }, member) {
-  if (!pricing) return "–";
-  const { converted } = pricing;
-  return [
-    h("b", {}, format.money(pricing[member], pricing.currency)),
-    converted && h("span", { class: "hint" }, `≈ ${format.money(converted[member], converted.currency)}`),
-  ];
-}
-
-function prices(model) {
-  const named = [["Input", "input_per_million"], ["Output", "output_per_million"]];
-  if (model.pricing.cached_input_per_million !== model.pricing.input_per_million) named.push(["Cached input", "cached_input_per_million"]);
-  return named.map(([title, member]) => h("div", {}, h("span", { class: "hint" }, t(title)), each(model, member)));
-}
+const active = (model) => !model.routes?.length || model.routes.some((route) => route.active);
+const trial = (model) => active(model) && !model.id.includes("*") && h("a", { href: withQuery("#/chat", { model: model.id }) }, t("Try it"));
 
 function card(model) {
-  const active = !model.routes?.length || model.routes.some((route) => route.active);
   const chips = [
     model.category,
     model.context_window && t("{count} context", { count: format.short(model.context_window) }),
@@ -105,7 +92,7 @@ function card(model) {
   return h(
     "article",
     { class: "card" },
-    h("header", {}, h("h3", {}, model.id), !active && badge("warn", t("no active provider"))),
+    h("header", {}, h("h3", {}, model.id), !active(model) && badge("warn", t("no active provider"))),
     h(
       "div",
       { class: "price" },
@@ -121,7 +108,7 @@ function card(model) {
       "div",
       { class: "actions" },
       copyButton(model.id, t("Copy the name")),
-      active && !model.id.includes("*") && h("a", { href: `#/chat?model=${encodeURIComponent(model.id)}` }, t("Try it")),
+      trial(model),
     ),
   );
 }
@@ -138,12 +125,6 @@ function providers(model) {
   );
 }
 
-function source(model) {
-  if (!model.price_source) return null;
-  const date = model.price_date ? `, ${model.price_date}` : "";
-  return h("p", { class: "hint" }, t("Price: {source}", { source: model.price_source }) + date);
-}
-
 function rows(found) {
   return table(
     t("Models"),
@@ -151,10 +132,10 @@ function rows(found) {
       { title: t("Name"), class: "name full", cell: (model) => model.id },
       { title: t("Category"), cell: (model) => model.category ?? "–" },
       { title: t("Context"), number: true, cell: (model) => (model.context_window ? format.short(model.context_window) : "–") },
-      { title: t("Input"), number: true, cell: (model) => each(model, "input_per_million") },
-      { title: t("Output"), number: true, cell: (model) => each(model, "output_per_million") },
+      { title: t("Input"), number: true, cell: (model) => each(model, "input") },
+      { title: t("Output"), number: true, cell: (model) => each(model, "output") },
       { title: t("Providers"), cell: providers },
-      { title: "", class: "full", cell: (model) => copyButton(model.id) },
+      { title: "", class: "full", cell: (model) => h("div", { class: "actions" }, copyButton(model.id), trial(model)) },
     ],
     found,
   );

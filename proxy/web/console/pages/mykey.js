@@ -4,24 +4,31 @@ import { get } from "../api.js";
 import { h, replace } from "../dom.js";
 import * as format from "../format.js";
 import { t } from "../i18n.js";
+import { session } from "../session.js";
 import { heading } from "../shell.js";
 import { definition, show, time, track } from "../ui.js";
 import { LIMITS, PERIODS } from "./key-form.js";
+import { poor, spent } from "./key-state.js";
 
 export default async function mykey({ element }) {
   const body = h("div", { class: "list" });
   replace(element, body);
-  await show(body, () => get("/v1/key"), (key) => [heading(key.name, t("Key {key}, account {account}", { key: `${key.prefix}…${key.last4}`, account: key.account })), cards(key)]);
+  const load = () => Promise.all([get("/v1/key"), get("/v1/usage")]);
+  await show(body, load, ([key, used]) => [
+    heading(key.name, t("Key {key}, account {account}", { key: `${key.prefix}…${key.last4}`, account: key.account })),
+    poor(key) && h("p", { class: "notice bad" }, t("The account has no funds: requests may be refused until it is topped up.")),
+    spent(key) && h("p", { class: "notice bad" }, t("The quota of this key is spent: requests are refused.")),
+    cards(key, used),
+  ]);
 }
 
-function cards(key) {
+function cards(key, used) {
   const card = (title, ...children) => h("section", { class: "card" }, h("h2", {}, title), children);
   const { requests, tokens } = key.remaining;
   const limited = LIMITS.filter(([name]) => key.limits[name] !== null);
-  const { grants, subscription, wallet } = key.funds;
   return h(
     "div",
-    { class: "columns" },
+    { class: "columns halves" },
     card(
       t("What remains"),
       definition([
@@ -36,21 +43,28 @@ function cards(key) {
       limited.length ? definition(limited.map(([name, , title]) => [t(title), format.number(key.limits[name])])) : h("p", { class: "quiet" }, t("No limits.")),
       definition([
         [t("Plan"), key.plan ?? t("none")],
-        [t("Models"), key.models ? key.models.join(", ") || t("none") : t("all")],
+        [t("Allowed models"), key.models ? key.models.join(", ") || t("none") : t("all")],
         [t("Providers"), key.providers ? key.providers.join(", ") || t("none") : t("all")],
       ]),
     ),
     card(
-      t("Funds of the account"),
+      t("Account"),
       definition([
-        ...grants.map((grant) => [t("Token grant"), `${format.number(grant.tokens_left)} / ${format.number(grant.tokens)} ${t("tokens")} · ${grant.models?.join(", ") ?? t("all models")}`]),
-        subscription && [t("Subscription {plan}", { plan: subscription.plan }), [`${format.money(subscription.credit_left)} / ${format.money(subscription.credit)} · `, time(subscription.expires_at)]],
-        [t("Wallet"), format.money(wallet)],
-        [t("Available money"), h("b", {}, format.money(key.available))],
+        [t("Cost this month"), h("b", {}, format.money(used.total_cost_value))],
+        ...(session.mode === "prepaid" ? funds(key) : []),
       ]),
     ),
     card(t("Next"), h("p", {}, h("a", { href: "#/chat" }, t("Try a model in the test chat"))), h("p", {}, h("a", { href: "#/setup" }, t("Set up a tool"))), h("p", {}, h("a", { href: "#/overview" }, t("See what was used")))),
   );
+}
+
+function funds({ funds: { grants, subscription, wallet }, available }) {
+  return [
+    ...grants.map((grant) => [t("Token grant"), `${format.number(grant.tokens_left)} / ${format.number(grant.tokens)} ${t("tokens")} · ${grant.models?.join(", ") ?? t("all models")}`]),
+    subscription && [t("Subscription {plan}", { plan: subscription.plan }), [`${format.money(subscription.credit_left)} / ${format.money(subscription.credit)} · `, time(subscription.expires_at)]],
+    [t("Wallet"), format.money(wallet)],
+    [t("Available money"), h("b", {}, format.money(available))],
+  ];
 }
 
 function quota(state) {

@@ -1,6 +1,6 @@
 // What happened: four figures, one chart, what needs attention, who used most.
 
-import { admin } from "../api.js";
+import { admin, withQuery } from "../api.js";
 import { chart } from "../chart.js";
 import { h, replace } from "../dom.js";
 import * as format from "../format.js";
@@ -8,7 +8,7 @@ import { t } from "../i18n.js";
 import { session } from "../session.js";
 import { heading } from "../shell.js";
 import { empty, field, input, show, switches, table } from "../ui.js";
-import { FIGURES, readDays, reader, readHours } from "./overview-data.js";
+import { FIGURES, hours, reader } from "./overview-data.js";
 import { attention } from "./attention.js";
 
 const PERIODS = [
@@ -18,21 +18,32 @@ const PERIODS = [
   ["custom", "Dates"],
 ];
 
-export default async function overview({ element, query, setQuery }) {
+export default async function overview({ element, query, setQuery, keepQuery, signal }) {
   const periods = session.isAdmin ? PERIODS : PERIODS.slice(1);
   const period = periods.some(([name]) => name === query.get("period")) ? query.get("period") : periods[0][0];
-  const figure = query.get("figure") in FIGURES ? query.get("figure") : "requests";
   const groups = [["none", t("All")], ["model", t("Model")], ["provider", t("Provider")]];
   if (session.isAdmin) groups.push(["key", t("Key")], ["account", t("Account")]);
-  const by = groups.some(([name]) => name === query.get("by")) ? query.get("by") : "model";
+  const chosen = {
+    figure: query.get("figure") in FIGURES ? query.get("figure") : "requests",
+    by: groups.some(([name]) => name === query.get("by")) ? query.get("by") : "model",
+  };
   const range = dates(period, query);
-  const names = session.isAdmin ? namesOfKeys() : Promise.resolve(new Map());
+  const read = reader(range, session.isAdmin ? namesOfKeys() : new Map());
 
   const title = session.isAdmin ? t("Overview") : t("Usage");
   const sentence = session.isAdmin ? null : t("All keys of your account together.");
   const choose = switches(t("Period"), periods.map(([name, text]) => [name, t(text)]), period, (name) => setQuery({ period: name }));
-  const figures = h("div");
-  const main = h("section", { class: "card" });
+  // Both redraw nothing but the chart.
+  const choice = (member, name, options) =>
+    switches(name, options, chosen[member], (value) => {
+      chosen[member] = value;
+      keepQuery({ [member]: value });
+      return draw();
+    });
+  const named = Object.entries(FIGURES).map(([name, item]) => [name, t(item.title)]);
+  const figures = h("div", {}, summary());
+  const plot = h("div", { class: "plot" });
+  const main = h("section", { class: "card" }, h("header", {}, choice("figure", t("Figure"), named), choice("by", t("Breakdown"), groups)), plot);
   const side = session.isAdmin && h("section", { class: "card", "aria-label": t("Needs attention") });
   const times = session.isAdmin && h("section", { class: "card" });
   const tables = (session.isAdmin ? ["model", "key", "provider", "account"] : ["model", "provider"]).map((kind) => [kind, h("section", { class: "card" })]);
@@ -43,27 +54,20 @@ export default async function overview({ element, query, setQuery }) {
     figures,
     h("div", { class: session.isAdmin ? "wide-left" : "" }, main, side),
     times,
-    h("div", { class: "columns" }, tables.map(([, card]) => card)),
+    h("div", { class: "columns halves" }, tables.map(([, card]) => card)),
   );
 
-  const draw = (data) => {
-    replace(figures, summary(data));
-    const { title: shown, format: exact, axis } = FIGURES[figure];
-    return [
-      h(
-        "header",
-        {},
-        switches(t("Figure"), Object.entries(FIGURES).map(([name, item]) => [name, t(item.title)]), figure, (name) => setQuery({ figure: name })),
-        switches(t("Breakdown"), groups, by, (name) => setQuery({ by: name })),
-      ),
-      chart({ title: t(shown), labels: data.labels, series: data.series, format: exact, axis }),
-    ];
-  };
-  const most = reader(range, names);
+  function draw() {
+    const { title: shown, format: exact, axis } = FIGURES[chosen.figure];
+    return show(plot, () => read.chart(chosen), (data) => {
+      replace(figures, summary(data));
+      return chart({ ...data, title: t(shown), format: exact, axis });
+    });
+  }
   await Promise.all([
-    show(main, () => (range ? readDays({ ...range, by, figure, names }) : readHours(by, figure, names)), draw),
-    side && show(side, attention, (list) => [h("h2", {}, t("Needs attention")), list]),
-    ...tables.map(([kind, card]) => show(card, () => most(kind), (rows) => top(kind, rows))),
+    draw(),
+    side && show(side, () => attention(signal), (list) => [h("h2", {}, t("Needs attention")), list]),
+    ...tables.map(([kind, card]) => show(card, () => read.top(kind), (rows) => top(kind, rows))),
     times && show(times, () => admin.get("/stats", { hours: 24 }), latency),
   ]);
 }
@@ -82,24 +86,28 @@ function custom({ from, to }, setQuery) {
   return h("div", { class: "filters" }, field(t("From"), dated("from", from)), field(t("To"), dated("to", to)));
 }
 
+/** The names of the keys; of those that share one, all but one with the end of the key. */
 async function namesOfKeys() {
   try {
-    return new Map((await admin.all("/keys")).map((key) => [key.id, key.name]));
+    const keys = await admin.all("/keys");
+    const first = new Map(keys.map((key) => [key.name, key.id]));
+    return new Map(keys.map((key) => [key.id, first.get(key.name) === key.id ? key.name : `${key.name} …${key.last4}`]));
   } catch {
     return new Map();
   }
 }
 
-function summary({ now, before }) {
+/** The figures with their change; before they are known, their places. */
+function summary(data) {
   const items = Object.entries(FIGURES).map(([name, item]) => {
-    const value = now[name];
-    const change = difference(value, before[name]);
+    const value = data?.now[name];
+    const share = name === "failed" && value > 0 && ` · ${format.percent(value, data.now.requests)}`;
     return h(
       "div",
       { class: "figure" },
-      h("span", { class: "quiet" }, t(item.title)),
-      h("b", {}, item.axis(value)),
-      h("span", { class: "hint" }, name === "failed" ? t("{share} of requests", { share: format.percent(value, now.requests) }) : change),
+      h("span", { class: "quiet" }, t(item.title), share),
+      h("b", {}, data ? item.axis(value) : "–"),
+      h("span", { class: "hint" }, data && difference(value, data.before[name])),
     );
   });
   return h("div", { class: "figures" }, items);
@@ -112,7 +120,6 @@ function difference(now, before) {
 }
 
 function latency(stats) {
-  const labels = stats.data.map((item) => format.hourLabel(item.hour));
   const line = (what, share) => stats.data.map((item) => item[what]?.[share] ?? null);
   const one = (title, what) =>
     h(
@@ -121,7 +128,7 @@ function latency(stats) {
       h("header", {}, h("h3", {}, title), stats[what] && h("span", { class: "quiet" }, `p50 ${format.milliseconds(stats[what].p50)} · p95 ${format.milliseconds(stats[what].p95)}`)),
       chart({
         title,
-        labels,
+        ...hours(stats.data),
         kind: "lines",
         height: 150,
         format: format.milliseconds,
@@ -138,15 +145,17 @@ function latency(stats) {
   ];
 }
 
-const TITLES = { model: "Models", key: "Keys", provider: "Providers", account: "Accounts" };
+const TITLES = { model: "Top models", key: "Top keys", provider: "Top providers", account: "Top accounts" };
 
 function top(kind, all) {
-  const most = Math.max(...all.map((item) => item.tokens), 1);
+  const measure = all.some((item) => Number(item.cost) > 0) ? "cost" : "tokens";
+  const most = Math.max(...all.map((item) => Number(item[measure])), 1e-9);
   const rows = all.slice(0, 8);
   const name = (item) => {
     const bar = h("i", {});
-    bar.style.width = `${(100 * item.tokens) / most}%`;
-    return [h("span", { class: "name" }, item.name), h("span", { class: "inline-bar" }, bar)];
+    bar.style.width = `${(100 * item[measure]) / most}%`;
+    const leads = session.isAdmin && item.id;
+    return [h(leads ? "a" : "span", { class: "name", href: leads && withQuery("#/requests", { [kind]: item.id }) }, item.name), h("span", { class: "inline-bar" }, bar)];
   };
   const body = rows.length
     ? table(

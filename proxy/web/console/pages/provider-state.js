@@ -20,10 +20,19 @@ export function overall({ state, keys, deployments }) {
   return state === "ready" && !well ? "partly" : state;
 }
 
-/** The state of one model at a provider: that of the provider, or of the model itself where the provider is ready. */
+/** {attempts, failed} of a provider of which the most failed in the last hour, and still do; else null. */
+export function failing({ last_hour: slices }) {
+  const sum = (member) => slices.reduce((total, slice) => total + slice[member], 0);
+  const [attempts, failed] = [sum("attempts"), sum("failed")];
+  return failed >= 3 && 2 * failed >= attempts && slices.findLast((slice) => slice.attempts).failed ? { attempts, failed } : null;
+}
+
+/** The state of a provider, or of one `model` at it: that of the provider, or its own where the provider is ready. */
 export function stateOf(provider, model) {
-  const item = provider.state === "ready" && provider.deployments.find((one) => one.model === model);
-  return stateBadge((item || provider).state, item ? item.until : null);
+  const item = model && provider.state === "ready" && provider.deployments.find((one) => one.model === model);
+  const name = item ? item.state : model ? provider.state : overall(provider);
+  const often = name === "ready" && failing(provider);
+  return often ? badge("warn", t("ready, but {failed} of {attempts} failed", often), t("{what} in the last hour", { what: t("{count} failed", { count: often.failed }) })) : stateBadge(name, item?.until);
 }
 
 export function stateBadge(name, until) {

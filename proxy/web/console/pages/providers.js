@@ -6,33 +6,37 @@ import * as format from "../format.js";
 import { t } from "../i18n.js";
 import { heading } from "../shell.js";
 import { sparkBars, sparkLine } from "../sparkline.js";
-import { button, definition, empty, problem, show, table, toast } from "../ui.js";
-import { overall, stateBadge } from "./provider-state.js";
+import { button, definition, empty, poll, problem, show, table, toast } from "../ui.js";
+import { failing, overall, stateBadge, stateOf } from "./provider-state.js";
+import { failure } from "./reasons.js";
 
-const EVERY_MS = 5000;
+/** So many models of a provider are listed. */
+const MOST = 30;
 // So long what a button was answered stands still.
 const READABLE_MS = 20000;
 
 export default async function providers({ element, signal }) {
   const list = h("div", { class: "list" });
-  replace(element, heading(t("Providers"), t("A key or model that fails rests, and is tried again by itself. Probe asks the provider now, reset only forgets the failures.")), list);
+  const note = h("div", { "aria-live": "polite" });
+  replace(element, heading(t("Providers"), t("A key or model that fails rests, and is tried again by itself. Probe asks the provider now, reset only forgets the failures.")), note, list);
   await show(list, () => admin.get("/providers"), render);
-  const timer = setInterval(async () => {
-    if (document.hidden || list.contains(document.activeElement)) return;
-    try {
-      const page = await admin.get("/providers");
-      if (!signal.aborted && !list.querySelector("[data-busy]")) replace(list, render(page));
-    } catch {
-      // The next turn tries again; the page shows what was known last.
-    }
-  }, EVERY_MS);
-  signal.addEventListener("abort", () => clearInterval(timer));
+  poll(signal, note, async () => {
+    const page = await admin.get("/providers");
+    if (signal.aborted || list.querySelector("[data-busy]")) return;
+    const folds = () => [...list.querySelectorAll("details")].map((one) => [one.firstChild.textContent, one]);
+    const before = new Map(folds());
+    const refocus = rememberFocus();
+    replace(list, render(page));
+    for (const [name, one] of folds()) one.open = before.get(name)?.open ?? one.open;
+    refocus();
+  });
 }
 
 function render({ data }) {
   if (!data.length) return empty(t("No providers"), t("Name one in the configuration file."));
   const rank = { resting: 0, partly: 1, disabled: 2, ready: 3, inactive: 4 };
-  const sorted = [...data].sort((one, other) => (rank[overall(one)] ?? 0) - (rank[overall(other)] ?? 0));
+  const place = (item) => (failing(item) ? 1 : (rank[overall(item)] ?? 0));
+  const sorted = [...data].sort((one, other) => place(one) - place(other));
   const live = sorted.filter((item) => item.state !== "inactive");
   const idle = sorted.filter((item) => item.state === "inactive");
   return [
@@ -76,14 +80,14 @@ function card(provider, section, result) {
   };
   const disabled = provider.state === "disabled";
   return [
-    h("header", {}, h("h2", {}, provider.name), stateBadge(overall(provider))),
+    h("header", {}, h("h2", {}, provider.name), stateOf(provider)),
     definition([
       [t("Address"), h("span", { class: "quiet" }, provider.base_url ?? t("built in"))],
       [t("Running"), provider.concurrency ? `${provider.running} / ${provider.concurrency}` : provider.running],
     ]),
     lastHour(provider.last_hour),
     provider.keys.length > 0 && h("div", { class: "list" }, h("h3", {}, t("Keys")), provider.keys.map(key)),
-    deployments(provider.deployments),
+    deployments(provider),
     note,
     h(
       "div",
@@ -109,8 +113,8 @@ function lastHour(slices) {
   return h(
     "div",
     { class: "last-hour" },
-    sparkBars(values("attempts"), values("failed")),
-    sparkLine(values("first_byte_ms")),
+    h("div", { class: "hint" }, t("Attempts"), sparkBars(values("attempts"), values("failed"))),
+    h("div", { class: "hint" }, t("First byte"), sparkLine(values("first_byte_ms"))),
     h("p", { class: "hint" }, t("{what} in the last hour", { what: words.join(t(", ")) })),
   );
 }
@@ -120,25 +124,26 @@ function key(item) {
     "div",
     { class: "list" },
     h("div", { class: "spread" }, h("code", {}, item.key ?? t("no key needed")), stateBadge(item.state, item.until)),
-    item.cause && h("p", { class: "hint" }, `${item.cause.code}: ${item.cause.message}`),
+    item.cause && failure(item.cause),
     item.rate_limited?.length > 0 && h("p", { class: "hint" }, t("Too many requests at {names}", { names: item.rate_limited.map((pace) => pace.model ?? "*").join(", ") })),
   );
 }
 
-function deployments(items) {
-  const bad = items.filter((item) => item.state !== "ready");
+function deployments({ name, deployments: items }) {
   if (!items.length) return null;
+  const sorted = [...items].sort((one, other) => (one.state === "ready") - (other.state === "ready"));
   return h(
     "details",
-    { open: bad.length > 0 },
-    h("summary", {}, t("Models"), " ", h("span", { class: "quiet" }, items.length)),
+    { open: sorted[0].state !== "ready" },
+    h("summary", {}, t("Models: {names}", { names: items.length }), h("span", { class: "visually-hidden" }, `, ${name}`)),
     h(
       "div",
       { class: "list" },
-      (bad.length ? bad : items.slice(0, 30)).map((item) => [
+      sorted.slice(0, MOST).map((item) => [
         h("div", { class: "spread" }, h("span", {}, item.model), stateBadge(item.state, item.until)),
-        item.cause && h("p", { class: "hint" }, `${item.cause.code}: ${item.cause.message}`),
+        item.cause && failure(item.cause),
       ]),
+      items.length > MOST && h("p", { class: "hint" }, t("and {count} more", { count: items.length - MOST })),
     ),
   );
 }
@@ -151,7 +156,8 @@ function probed(results) {
       h(
         "li",
         { class: `notice ${item.ok ? "good" : "bad"}` },
-        `${item.key ?? ""} ${item.ok ? t("answers") : `${item.error.code}: ${item.error.message}`} (${format.milliseconds(item.ms)})`,
+        `${item.key ?? ""} ${item.ok ? t("answers") : ""} (${format.milliseconds(item.ms)})`,
+        item.error && failure(item.error),
       ),
     ),
   );

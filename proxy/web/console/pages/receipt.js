@@ -6,7 +6,9 @@ import * as format from "../format.js";
 import { t } from "../i18n.js";
 import { session } from "../session.js";
 import { heading } from "../shell.js";
-import { badge, copyButton, definition, show, time } from "../ui.js";
+import { badge, copyButton, definition, show } from "../ui.js";
+import { priceLines } from "./price.js";
+import { why } from "./reasons.js";
 
 const FINISH = {
   ok: "complete",
@@ -30,7 +32,14 @@ export async function receiptPage(element, id) {
   const body = h("div", { class: "columns halves" });
   const back = session.isAdmin ? h("a", { href: "#/requests" }, t("All requests")) : h("a", { href: "#/chat" }, t("Test chat"));
   replace(element, heading(t("Receipt"), null, back), body);
-  await show(body, () => get(`${own()}/requests/${encodeURIComponent(id)}`), receipt);
+  await show(body, () => read(id), receipt);
+}
+
+async function read(id) {
+  const item = await get(`${own()}/requests/${encodeURIComponent(id)}`);
+  const path = session.isAdmin ? `/admin/api/keys/${item.key}` : "/v1/key";
+  const { name } = await get(path).catch(() => ({ name: item.key }));
+  return { ...item, name };
 }
 
 function receipt(item) {
@@ -41,13 +50,13 @@ function receipt(item) {
       t("Request"),
       definition([
         [t("Id"), h("span", { class: "secret" }, h("span", { class: "mono" }, item.id), copyButton(item.id))],
-        [t("Time"), time(item.created)],
+        [t("Time"), h("time", { datetime: item.created }, format.dateTime(item.created))],
         [t("Model"), item.model],
         [t("Answered by"), item.provider ? `${item.provider}/${item.upstream_model}` : t("nobody")],
-        [t("Key"), session.isAdmin ? h("a", { href: `#/requests?key=${item.key}` }, item.key) : item.key],
+        [t("Key"), session.isAdmin ? h("a", { href: `#/requests?key=${item.key}` }, item.name) : item.name],
         [t("Account"), item.account],
         [t("Endpoint"), `${item.endpoint}${item.stream ? ` (${t("streamed")})` : ""}`],
-        [t("End"), badge(good ? "good" : "bad", `${item.status} · ${finishText(item.finish)}`)],
+        [t("End"), [badge(good ? "good" : "bad", `${item.status} · ${finishText(item.finish)}`), why(item).map((text) => h("p", {}, text))]],
         item.error && [t("Error code"), h("code", {}, item.error)],
       ]),
     ),
@@ -131,7 +140,7 @@ function cost(item) {
     lines.push(`(${parts.map(([count, each]) => `${count} × ${each}`).join(" + ") || "0"}) / 1,000,000 ${price.currency}`);
     if (Number(price.per_request)) lines.push(`+ ${price.per_request} ${price.currency}`);
     if (item.discount !== "1") lines.push(`× ${item.discount} (${t("discount")})`);
-    if (price.currency && price.currency !== session.currency) lines.push(`× ${t("exchange rate")} ${price.currency} → ${session.currency}`);
+    if (price.exchange_rate) lines.push(`× ${price.exchange_rate} (${t("exchange rate")} ${price.currency} → ${session.currency})`);
   }
   const paid = [
     Number(item.paid.tokens) && [t("from token grants"), t("{count} tokens", { count: format.number(item.paid.tokens) })],
@@ -142,7 +151,7 @@ function cost(item) {
     h("p", { class: "amount" }, format.exact(item.cost)),
     definition([
       [t("Charged"), t(BILLING[item.billing] ?? item.billing)],
-      [t("Price per million tokens"), price ? `${format.money(price.input, price.currency)} ${t("Input")}, ${format.money(price.output, price.currency)} ${t("Output")}` : t("none: the model has no price")],
+      [t("Price per million tokens"), price ? priceLines(price).map(([title, amount]) => h("p", {}, `${title} ${amount}`)) : t("none: the model has no price")],
       lines.length && [t("Formula"), h("span", { class: "mono formula" }, `${lines.join("\n")}\n= ${item.cost}`)],
       ...paid,
     ]),

@@ -11,6 +11,7 @@ const ROLES = { admin: "/admin/api/keys?limit=1", holder: "/v1/key" };
 
 async function roleOf(key) {
   const order = key.startsWith("sk-sluice-") ? ["holder", "admin"] : ["admin", "holder"];
+  if (!/^[!-~]+$/.test(key)) order.length = 0; // What is no text for a header is nobody's key.
   let first;
   for (const role of order) {
     try {
@@ -24,7 +25,7 @@ async function roleOf(key) {
   throw new ApiError(t("This key is not accepted. Check that it is whole."), first);
 }
 
-export function signIn(begin, redraw) {
+export function signIn(open) {
   document.title = `${t("Sign in")} · Sluice`;
   const key = input("key", { type: "password", required: true, autocomplete: "current-password", spellcheck: "false" });
   const body = form(
@@ -36,7 +37,7 @@ export function signIn(begin, redraw) {
     async () => {
       const given = key.value.trim();
       session.signIn(given, await roleOf(given));
-      await begin();
+      await open();
     },
   );
   const brand = h("p", { class: "brand" }, h("img", { src: "icon.svg", alt: "", width: 32, height: 32 }), "Sluice");
@@ -50,8 +51,8 @@ export function signIn(begin, redraw) {
   );
   const kept = h("p", { class: "quiet" }, t("The key stays in this tab and is forgotten when you close it."));
   replace(
-    document.body,
-    h("main", { class: "signin" }, brand, h("h1", {}, t("Sign in")), body, kept, lost, preferences(redraw)),
+    document.getElementById("app"),
+    h("main", { class: "signin" }, brand, h("h1", {}, t("Sign in")), body, kept, lost, preferences(open)),
   );
   key.focus();
 }
