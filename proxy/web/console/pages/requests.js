@@ -56,7 +56,7 @@ export default async function requests({ element, rest, query, setQuery, signal 
   const idsOf = (page) => page.data.map((item) => item.id).join();
   const render = (page) => {
     shown = idsOf(page);
-    if (page.data.length) return paged(page, (items) => listed(items, names, filters), older);
+    if (page.data.length || page.next_cursor) return paged(page, (items) => listed(items, names, filters), older);
     return Object.values(filters).some(Boolean)
       ? empty(t("No request matches"), t("Change or clear the filters."), h("a", { href: "#/requests" }, t("Clear the filters")))
       : empty(t("No requests yet"), t("They appear here as soon as a program calls the gateway."), h("a", { href: "#/chat" }, t("Send one with the test chat")));
