@@ -64,9 +64,12 @@ export default async function overview({ element, query, setQuery, keepQuery, si
       return chart({ ...data, title: t(shown), format: exact, axis });
     });
   }
+  // What is above comes first: all at once would keep the chart waiting for the tables.
   await Promise.all([
     draw(),
     side && show(side, () => attention(signal), (list) => [h("h2", {}, t("Needs attention")), list]),
+  ]);
+  await Promise.all([
     ...tables.map(([kind, card]) => show(card, () => read.top(kind), (rows) => top(kind, rows))),
     times && show(times, () => admin.get("/stats", { hours: 24 }), latency),
   ]);
