@@ -90,7 +90,9 @@ def _fold(database: Path) -> None:
 def _is_damaged(database: Path) -> bool:
     """Return whether not even its tables can be listed, by a reader, which throws no log away."""
     try:
-        with closing(sqlite3.connect(database.as_uri() + "?mode=ro", uri=True)) as connection:
+        with closing(
+            sqlite3.connect(database.as_uri() + "?mode=ro", timeout=_BUSY_S, uri=True)
+        ) as connection:
             connection.execute(_READ).fetchone()
     except sqlite3.Error as error:
         return is_of_damage(error)

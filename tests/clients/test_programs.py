@@ -1,7 +1,7 @@
 """The programs people use, with each kind of provider behind the gateway. docs/clients.md
 
 Those of npm run where `scripts/clients --install` has put them, here with the provider that needs
-the most translation, and with all kinds among the slow tests.
+the most translation, and with all kinds among the slow tests; Cline, which takes 20 s, is only there.
 """
 
 import sys
@@ -26,7 +26,7 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def case(kind: Kind, program: Program) -> object:
-    slow = not program.is_python and kind is not KINDS[0]
+    slow = not program.is_python and (kind is not KINDS[0] or program.name == "cline")
     return pytest.param(
         kind, program, id=f"{program.name} - {kind.name}", marks=[pytest.mark.slow] if slow else []
     )

@@ -13,7 +13,7 @@ from tests.support.gateway import API_KEY
 if TYPE_CHECKING:
     from playwright.sync_api import Request, Route
 
-pytestmark = pytest.mark.xdist_group("console")
+pytestmark = [pytest.mark.xdist_group("console"), pytest.mark.slow]
 
 RECEIPT = "**/admin/api/requests/req_*"
 

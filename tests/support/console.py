@@ -1,5 +1,6 @@
 """The console in a browser's tab, and the names that no page may take for markup."""
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,16 @@ class Console:
     complaints: list[str] = field(default_factory=list)
 
     def sign_in(self, key: str = ADMIN_KEY) -> None:
-        self.page.goto(self.url + "/console/")
-        self.page.get_by_label("Key", exact=True).fill(key)
-        self.page.get_by_role("button", name="Sign in").click()
+        """Be signed in: by the form if the page is there, else as the form leaves it, which is faster."""
+        if self.page.url.startswith(self.url):
+            self.page.get_by_label("Key", exact=True).fill(key)
+            self.page.get_by_role("button", name="Sign in").click()
+        else:
+            role = "admin" if key == ADMIN_KEY else "holder"
+            kept = json.dumps({"sluice.key": key, "sluice.role": role, "test.begun": "yes"})
+            begin = f"if (!sessionStorage.getItem('test.begun')) Object.assign(sessionStorage, {kept});"
+            self.page.add_init_script(begin)
+            self.page.goto(self.url + "/console/")
         self.page.get_by_role("navigation", name="Pages").wait_for()
 
     def open(self, name: str) -> None:
