@@ -7,6 +7,7 @@ from typing import Any
 import openai
 import pytest
 
+from proxy.gateway import delivery
 from tests.support.clients import MESSAGES
 from tests.support.gateway import API_KEY, Sluice, gateway
 from tests.support.replies import End, chat, chat_stream, error
@@ -98,7 +99,10 @@ async def test_a_failure_in_mid_stream_is_raised(running: Running, client: opena
         _ = [chunk async for chunk in stream]
 
 
-async def test_closing_a_stream_closes_the_upstream(running: Running, client: openai.AsyncOpenAI) -> None:
+async def test_closing_a_stream_closes_the_upstream(
+    running: Running, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "HELD_NS", 0)
     sluice, upstream = running
     reply = chat_stream("Hel", "lo").gated()
     upstream.reply(reply)

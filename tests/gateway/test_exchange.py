@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from proxy.core.entities import Billing, Finish
+from proxy.gateway import delivery
 from tests.support.clients import MESSAGES, StreamingClient
 from tests.support.gateway import Sluice, gateway
 from tests.support.ports import refusing_port
@@ -258,7 +259,10 @@ async def test_a_client_that_leaves_before_the_providers_answer(tmp_path: Path, 
         assert ended(sluice) == (Billing.VOID, Finish.CLIENT_GONE)
 
 
-async def test_a_client_that_leaves_before_the_first_content(tmp_path: Path) -> None:
+async def test_a_client_that_leaves_before_the_first_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "HELD_NS", 0)
     async with running(tmp_path) as (upstream, sluice):
         reply = chat_stream("Hello").gated()
         upstream.reply(reply)
