@@ -1,7 +1,7 @@
 """The programs people use, with each kind of provider behind the gateway. docs/clients.md
 
 Those of npm run where `scripts/clients --install` has put them, here with the provider that needs
-the most translation, and with all kinds among the slow tests; Cline, which takes 20 s, is only there.
+the most translation, and with all kinds among the slow tests; those of SLOW are only there.
 """
 
 import sys
@@ -17,6 +17,8 @@ from tests.clients.programs.script import DIALECTS, DIRECT, KINDS, Kind, faults_
 from tests.clients.programs.stage import Stage
 
 INSTALLATION = Installation.usual()
+#: 20 s, and a program that is run in its first protocol.
+SLOW = {"cline", "qwen code, responses", "qwen code, messages"}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def case(kind: Kind, program: Program) -> object:
-    slow = not program.is_python and (kind is not KINDS[0] or program.name == "cline")
+    slow = not program.is_python and (kind is not KINDS[0] or program.name in SLOW)
     return pytest.param(
         kind, program, id=f"{program.name} - {kind.name}", marks=[pytest.mark.slow] if slow else []
     )

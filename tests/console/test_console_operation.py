@@ -13,7 +13,7 @@ from tests.support.console import Console, ask, money
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
-pytestmark = pytest.mark.xdist_group("console")
+pytestmark = [pytest.mark.xdist_group("console"), pytest.mark.slow]
 
 CAUSE = {
     "class": "auth",
